@@ -1,0 +1,374 @@
+"""Start and end logits -> answers: exact search over all valid spans, n-best, null score.
+
+A span is a pair of context tokens of one window, start <= end < start + max_answer_length, and its
+score is start logit + end logit (Devlin et al. 2019, section 4.2). The usual recipe looks only at
+the 20 best starts x the 20 best ends and can miss the best valid span; here the search is exact and
+cheaper. Per start, the best end it may take is a sliding maximum of the end logits. Let s be that
+best score of the n-th best start: n starts have a span of score >= s, so no span below s is among
+the n best, and no start whose best score is below s can have one. What is left is small.
+
+Logits of different windows are compared as they are, without a softmax per window. The null score
+is the minimum over an example's windows of the [CLS] start + end logit, and the answer is "" iff
+null score - best score > threshold (section 4.3). Everything is deterministic: of equal scores the
+earlier start wins, then the shorter span.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.integer[Any]]
+
+BLOCK_WINDOWS = 128  # windows searched at a time: the working set stays in the cache
+LOWEST = np.finfo(np.float32).min
+
+
+class Candidate(NamedTuple):
+    """A possible answer: `text == context[start:end]`, score == start_logit + end_logit."""
+
+    text: str
+    start: int
+    end: int
+    start_logit: float
+    end_logit: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the model says of one example.
+
+    Attributes:
+        candidates: best first, distinct texts, at most n_best; empty if no window has context.
+        null_score: score of "no answer", the minimum over windows of the [CLS] start + end logit.
+        null_start_logit: its start logit.
+        null_end_logit: its end logit.
+    """
+
+    candidates: list[Candidate]
+    null_score: float
+    null_start_logit: float
+    null_end_logit: float
+
+    @property
+    def null_odds(self) -> float:
+        """Null score - best score (log odds of "no answer"); +inf where there is no candidate."""
+        return self.null_score - self.candidates[0].score if self.candidates else math.inf
+
+    def answer(self, threshold: float = 0.0) -> str:
+        """The best candidate's text, or "" iff there is none or null_odds > threshold.
+
+        Data without impossible questions is answered with `threshold=math.inf`.
+        """
+        return self.candidates[0].text if self.candidates and self.null_odds <= threshold else ""
+
+
+def find_spans(
+    start_logits: Floats,
+    end_logits: Floats,
+    bounds: Integers,
+    first: Integers,
+    count: Integers,
+    *,
+    n_best: int,
+    max_answer_length: int,
+) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+    """Find the n best spans of every window, exactly, among all valid pairs.
+
+    Args:
+        start_logits: (N,) float32, all windows one after another.
+        end_logits: (N,) float32.
+        bounds: (W + 1,) integers; window w owns tokens bounds[w] to bounds[w + 1], the first of
+            which is its [CLS].
+        first: (W,) integers, place inside the window of its first context token.
+        count: (W,) integers, number of its context tokens; 0 is allowed.
+        n_best: spans wanted per window.
+        max_answer_length: tokens in the longest span.
+
+    Returns:
+        Scores (W, n_best) float32, best first, and the spans' starts and ends (W, n_best) int32,
+        inclusive, counted from the window's first context token. Where a window has fewer spans the
+        rest is -inf and -1. Ties: the earlier start, then the shorter span.
+
+    Raises:
+        ValueError: n_best or max_answer_length below 1, or a logit that is not finite.
+    """
+    if n_best < 1 or max_answer_length < 1:
+        raise ValueError(
+            f"n_best is {n_best} and max_answer_length is {max_answer_length}; both must be >= 1"
+        )
+    start_logits = np.asarray(start_logits, np.float32)
+    end_logits = np.asarray(end_logits, np.float32)
+    for name, logits in (("start_logits", start_logits), ("end_logits", end_logits)):
+        finite = np.isfinite(logits)
+        if not finite.all():
+            raise ValueError(
+                f"{name} has {np.count_nonzero(~finite)} of {logits.size} values that are not "
+                "finite; the model's weights or its arithmetic are broken"
+            )
+    windows = len(count)
+    scores = np.full((windows, n_best), -np.inf, np.float32)
+    starts = np.full((windows, n_best), -1, np.int32)
+    ends = np.full((windows, n_best), -1, np.int32)
+    begin = np.asarray(bounds[:-1] + first, np.int64)
+    order = np.argsort(count, kind="stable")  # windows of like length share a block: little padding
+    order = order[np.searchsorted(count[order], 1) :]  # windows without context have no span
+    for place in range(0, len(order), BLOCK_WINDOWS):
+        block = order[place : place + BLOCK_WINDOWS]
+        scores[block], starts[block], ends[block] = _search_block(
+            start_logits, end_logits, begin[block], count[block], n_best, max_answer_length
+        )
+    return scores, starts, ends
+
+
+def _search_block(
+    start_logits: Floats,
+    end_logits: Floats,
+    begin: NDArray[np.int64],
+    count: Integers,
+    n_best: int,
+    max_answer_length: int,
+) -> tuple[Floats, Integers, Integers]:
+    """`find_spans` for B windows of at least one context token each; returns three (B, n_best)."""
+    rows, length = len(count), int(count.max())
+    band = min(max_answer_length, length)  # tokens in the longest span that can occur
+    column = np.arange(length)
+    outside = column >= count[:, None]  # (B, T)
+    index = np.minimum(begin[:, None] + column, len(start_logits) - 1)
+    start = np.where(outside, -np.inf, start_logits[index])  # (B, T)
+    end = np.full((rows, length + band - 1), -np.inf, np.float32)  # (B, T + band - 1)
+    end[:, :length] = np.where(outside, -np.inf, end_logits[index])
+
+    best = start + _sliding_maximum(end, band)  # (B, T): the best score of each start
+    keep = min(n_best, length)
+    floor = np.partition(best, length - keep, axis=1)[:, length - keep]  # (B,): the n-th best of it
+    floor = np.maximum(floor, LOWEST)  # a window shorter than n: everything but the padding
+    row, kept_start = np.nonzero(best >= floor[:, None])  # (R,); ties at the floor all stay
+
+    reach = np.lib.stride_tricks.sliding_window_view(end, band, axis=1)  # (B, T, band), no copy
+    span = start[row, kept_start, None] + reach[row, kept_start]  # (R, band)
+    place, offset = np.nonzero(span >= floor[row, None])  # (S,): by window, then start, then length
+    row, kept_start, span = row[place], kept_start[place], span[place, offset]
+
+    # One row per window, then a stable sort: the order of equal scores is the order of discovery.
+    found = np.bincount(row, minlength=rows)  # (B,)
+    slot = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
+    width = max(n_best, int(found.max()))
+    table = np.full((rows, width), -np.inf, np.float32)
+    table[row, slot] = span
+    ranked = np.argsort(-table, axis=1, kind="stable")[:, :n_best]  # (B, n_best)
+    scores = np.take_along_axis(table, ranked, axis=1)
+    span_start = np.full((rows, width), -1, np.int64)
+    span_start[row, slot] = kept_start
+    span_end = np.full((rows, width), -1, np.int64)
+    span_end[row, slot] = kept_start + offset
+    starts = np.take_along_axis(span_start, ranked, axis=1)
+    return scores, starts, np.take_along_axis(span_end, ranked, axis=1)
+
+
+def _sliding_maximum(values: Floats, width: int) -> Floats:
+    """Maximum over each `width` neighbours, by doubling: (B, T + width - 1) -> (B, T)."""
+    done = 1
+    while done < width:
+        step = min(done, width - done)
+        values = np.maximum(values[..., :-step], values[..., step:])
+        done += step
+    return values
+
+
+def decode(
+    start_logits: Floats,
+    end_logits: Floats,
+    bounds: Integers,
+    first: Integers,
+    count: Integers,
+    window_example: Integers,
+    token_begin: Integers,
+    char_starts: Integers,
+    char_ends: Integers,
+    contexts: Sequence[str],
+    *,
+    n_best: int = 20,
+    max_answer_length: int = 30,
+) -> list[Decoded]:
+    """Read the answers to all examples out of the logits of all their windows.
+
+    An example's candidates are the n best spans of each of its windows, ranked together by score,
+    then earlier start, then shorter; of equal texts the best stays.
+
+    Args:
+        start_logits: (N,) float32, as for `find_spans`, like the next four.
+        end_logits: (N,) float32.
+        bounds: (W + 1,) integers.
+        first: (W,) integers.
+        count: (W,) integers.
+        window_example: (W,) integers, the window's example; ascending from 0, none left out.
+        token_begin: (W,) integers, place of the window's first context token in the next two.
+        char_starts: (C,) integers, first character of each context token in its example's context.
+        char_ends: (C,) integers, the character after its last one.
+        contexts: the E examples' contexts.
+        n_best: candidates kept per window and per example.
+        max_answer_length: tokens in the longest answer.
+
+    Returns:
+        One `Decoded` per example, in order.
+
+    Raises:
+        ValueError: an example without a window, or what `find_spans` refuses.
+    """
+    examples = len(contexts)
+    windows_of = np.bincount(window_example, minlength=examples)  # (E,)
+    if len(windows_of) != examples or not windows_of.all() or (np.diff(window_example) < 0).any():
+        raise ValueError(
+            f"window_example must name each of the {examples} examples at least once, in order"
+        )
+    scores, starts, ends = find_spans(
+        start_logits, end_logits, bounds, first, count,
+        n_best=n_best, max_answer_length=max_answer_length,
+    )  # fmt: skip
+    start_logits = np.asarray(start_logits, np.float32)
+    end_logits = np.asarray(end_logits, np.float32)
+    window, rank = np.nonzero(starts >= 0)  # (S,): window after window, best first
+    starts, ends, score = starts[window, rank], ends[window, rank], scores[window, rank]
+    begin = token_begin[window]
+    char_start, char_end = char_starts[begin + starts], char_ends[begin + ends]
+    begin = (bounds[:-1] + first)[window]
+    columns = (char_start, char_end, start_logits[begin + starts], end_logits[begin + ends], score)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    # An example's windows are neighbours, so its spans are rows[edges[e] : edges[e + 1]].
+    edges = np.searchsorted(window_example[window], np.arange(examples + 1)).tolist()
+
+    cls = bounds[:-1]
+    null_scores = start_logits[cls] + end_logits[cls]  # (W,)
+    by_null = np.lexsort((null_scores, window_example))  # lowest first within its example
+    null = by_null[np.cumsum(windows_of) - windows_of]  # (E,): the window with the lowest
+    nulls = (null_scores[null], start_logits[cls][null], end_logits[cls][null])
+    return [
+        Decoded(_candidates(rows[low:high], context, n_best, windows > 1), *null)
+        for low, high, context, windows, *null in zip(
+            edges[:-1],
+            edges[1:],
+            contexts,
+            windows_of,
+            *(part.tolist() for part in nulls),
+            strict=True,
+        )
+    ]
+
+
+def _candidates(
+    rows: list[tuple[int, int, float, float, float]], context: str, n_best: int, unordered: bool
+) -> list[Candidate]:
+    """The n best distinct texts among one example's spans (char start, char end, logits, score)."""
+    if unordered:
+        rows.sort(key=lambda row: (-row[4], row[0], row[1]))
+    best: dict[str, Candidate] = {}
+    for start, end, start_logit, end_logit, score in rows:
+        text = context[start:end]
+        if text and text not in best:  # a tokenizer may give a token no character of its own
+            best[text] = Candidate(text, start, end, start_logit, end_logit, score)
+            if len(best) == n_best:
+                break
+    return list(best.values())
+
+
+def n_best_entries(decoded: Decoded, *, with_null: bool = True) -> list[dict[str, Any]]:
+    """The candidates and "no answer", best first, as Google's nbest_predictions.json lists them.
+
+    Args:
+        decoded: one example's answers.
+        with_null: list "no answer" as well: text "", start and end None, the [CLS] logits. Leave it
+            out for data without impossible questions.
+
+    Returns:
+        One {text, probability, start, end, start_logit, end_logit} each; start and end are
+        half-open characters. The probabilities are a softmax of the scores of exactly these
+        entries, so they sum to 1 and rank answers of one question; they are no calibrated chances.
+    """
+    listed: list[tuple[float, Any]] = [(c.score, c) for c in decoded.candidates]
+    if with_null:
+        null = ("", None, None, decoded.null_start_logit, decoded.null_end_logit)
+        listed.append((decoded.null_score, null))
+        listed.sort(key=lambda pair: -pair[0])  # stable: at equal scores the answer stands first
+    weights = [math.exp(score - listed[0][0]) for score, _ in listed]
+    total = sum(weights)
+    return [
+        {
+            "text": entry[0],
+            "probability": weight / total,
+            "start": entry[1],
+            "end": entry[2],
+            "start_logit": entry[3],
+            "end_logit": entry[4],
+        }
+        for weight, (_, entry) in zip(weights, listed, strict=True)
+    ]
+
+
+def write_predictions(
+    folder: str | Path,
+    ids: Sequence[str],
+    decoded: Sequence[Decoded],
+    *,
+    threshold: float = 0.0,
+    with_null: bool = True,
+) -> dict[str, str]:
+    """Write the prediction files of a run.
+
+    predictions.json {id: text}, null_odds.json {id: null score - best score}, na_probs.json
+    {id: sigmoid of the null odds} (what `--na-prob-file` wants: the official scorer's default
+    threshold of 1.0 and its histograms mean probabilities), nbest.json {id: `n_best_entries`}.
+
+    Args:
+        folder: where; it is made if it does not exist.
+        ids: the examples' ids.
+        decoded: their answers, in the same order.
+        threshold: of the null odds, in logits; `math.inf` where every question has an answer.
+        with_null: list "no answer" in nbest.json.
+
+    Returns:
+        What predictions.json holds.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_id = dict(zip(ids, decoded, strict=True))
+    predictions = {i: one.answer(threshold) for i, one in by_id.items()}
+    # JSON has no infinity: a question without any candidate gets the largest odds there are.
+    odds = {i: min(one.null_odds, sys.float_info.max) for i, one in by_id.items()}
+    n_best = {i: n_best_entries(one, with_null=with_null) for i, one in by_id.items()}
+    write_json(folder / "predictions.json", predictions)
+    write_json(folder / "null_odds.json", odds)
+    write_json(folder / "na_probs.json", {i: _sigmoid(value) for i, value in odds.items()})
+    write_json(folder / "nbest.json", n_best)
+    return predictions
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
+    """Write a JSON object, one line per key, so that the file is whole or not there at all.
+
+    Raises:
+        ValueError: a NaN or an infinity, which JSON does not have.
+        OSError: the file cannot be written.
+    """
+    dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

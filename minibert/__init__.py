@@ -1,0 +1,35 @@
+"""BERT in plain PyTorch, without padding: config, packed batches, encoder, heads, weights.
+
+The public names are loaded when first used, so that `--help` need not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minibert.config import BertConfig
+    from minibert.encoder import BertModel
+    from minibert.heads import BertForQuestionAnswering, SpanLogits
+    from minibert.packing import PackedBatch
+
+_HOMES = {
+    "BertConfig": "minibert.config",
+    "BertForQuestionAnswering": "minibert.heads",
+    "BertModel": "minibert.encoder",
+    "PackedBatch": "minibert.packing",
+    "SpanLogits": "minibert.heads",
+}
+
+__all__ = [
+    "BertConfig",
+    "BertForQuestionAnswering",
+    "BertModel",
+    "PackedBatch",
+    "SpanLogits",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'minibert' has no attribute {name!r}; it has {__all__}")
+    return getattr(import_module(_HOMES[name]), name)

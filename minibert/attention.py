@@ -1,0 +1,120 @@
+"""Self-attention over a packed batch: which token mixes with which, and by which kernel.
+
+Three ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choose_kernel` is the one
+place that picks:
+
+    explicit       pads, computes scores and probs step by step, fires every tap; the reference
+    per sequence   one scaled_dot_product_attention call per sequence; no mask, nothing padded
+    padded         pads, one fused call with a padding mask, takes the real tokens back
+
+A CPU runs sequence by sequence (two to three times faster there than one padded call, forward and
+backward); a GPU pays for every launch, so it gets one padded call.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minibert.packing import PackedBatch
+
+Kernel = Literal["explicit", "per sequence", "padded"]
+
+
+def choose_kernel(device_type: str, explicit: bool) -> Kernel:
+    """The kernel for a device.
+
+    Args:
+        device_type: "cpu", "cuda", "mps".
+        explicit: whether scores and probs are wanted, which fused kernels never make.
+    """
+    if explicit:
+        return "explicit"
+    return "per sequence" if device_type == "cpu" else "padded"
+
+
+class AttentionCore(nn.Module):
+    """softmax(query key^T / sqrt(K)) value within each sequence.
+
+    The submodules `scores` and `probs` are taps: identities through which the explicit kernel passes
+    those activations once a layer, so that any forward hook sees (or changes) them.
+
+    Args:
+        head_size: K.
+        dropout: rate on the probabilities, in training.
+    """
+
+    def __init__(self, head_size: int, dropout: float) -> None:
+        super().__init__()
+        self.scale = head_size**-0.5
+        self.dropout = nn.Dropout(dropout)
+        self.explicit = False
+        self.scores = nn.Identity()
+        self.probs = nn.Identity()
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+        """Mix the value vectors of each sequence.
+
+        Args:
+            query: (N, H, K) float.
+            key: (N, H, K) float.
+            value: (N, H, K) float.
+            batch: where the sequences begin and end.
+
+        Returns:
+            (N, H, K), the context vectors.
+        """
+        kernel = choose_kernel(query.device.type, self.explicit)
+        if kernel == "explicit":
+            return self._explicit(query, key, value, batch)
+        rate = self.dropout.p if self.training else 0.0
+        if kernel == "per sequence":
+            return _per_sequence(query, key, value, batch, rate, self.scale)
+        return _padded(query, key, value, batch, rate, self.scale)
+
+    def _explicit(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+        query, key, value = (_pad_heads(x, batch) for x in (query, key, value))  # (B, H, T, K)
+        scores = query @ key.transpose(-2, -1) * self.scale  # (B, H, T, T)
+        scores = self.scores(scores)
+        # The dtype's minimum, not -inf: a row of a padding query stays finite.
+        pad_keys = ~batch.padding_mask[:, None, None, :]  # (B, 1, 1, T)
+        scores = scores.masked_fill(pad_keys, torch.finfo(scores.dtype).min)
+        probs = self.probs(scores.softmax(-1))  # (B, H, T, T)
+        context = self.dropout(probs) @ value  # (B, H, T, K)
+        return batch.unpad(context.transpose(1, 2))  # (N, H, K)
+
+
+def _pad_heads(x: Tensor, batch: PackedBatch) -> Tensor:
+    """(N, H, K) -> (B, H, T, K)."""
+    return batch.pad(x).transpose(1, 2)
+
+
+def _per_sequence(
+    query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
+) -> Tensor:
+    lengths = list(batch.lengths)
+    pieces = [
+        F.scaled_dot_product_attention(
+            q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout_p=rate, scale=scale
+        ).transpose(0, 1)  # (H, T_b, K) -> (T_b, H, K)
+        for q, k, v in zip(
+            query.split(lengths), key.split(lengths), value.split(lengths), strict=True
+        )
+    ]
+    return torch.cat(pieces)  # (N, H, K)
+
+
+def _padded(
+    query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
+) -> Tensor:
+    mixed = F.scaled_dot_product_attention(
+        *(_pad_heads(x, batch) for x in (query, key, value)),  # each (B, H, T, K)
+        # No mask where nothing is padded: it lets the flash kernel in.
+        attn_mask=None
+        if batch.num_tokens == batch.num_sequences * batch.padded_length
+        else batch.padding_mask[:, None, None, :],  # (B, 1, 1, T)
+        dropout_p=rate,
+        scale=scale,
+    )
+    return batch.unpad(mixed.transpose(1, 2))  # (N, H, K)

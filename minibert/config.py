@@ -1,0 +1,196 @@
+"""The numbers that shape a BERT or DistilBERT encoder, under the names of Hugging Face's config.json."""
+
+import dataclasses
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
+FAMILIES = ("bert", "distilbert")
+
+# DistilBERT's names for the same numbers.
+_DISTILBERT_KEYS = {
+    "dim": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+    "activation": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}
+
+# Keys of published config.json files that change nothing this project computes.
+_IGNORED_KEYS = frozenset(
+    "_name_or_path architectures bos_token_id classifier_dropout directionality dtype eos_token_id "
+    "finetuning_task gradient_checkpointing id2label label2id output_past pooler_fc_size "
+    "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type "
+    "problem_type seq_classif_dropout sinusoidal_pos_embds tie_weights_ tie_word_embeddings "
+    "torch_dtype transformers_version use_cache output_attentions output_hidden_states "
+    "chunk_size_feed_forward return_dict sep_token_id cls_token_id".split()
+)
+
+# Keys that do change the computation: the only value this encoder implements.
+_REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "pruned_heads": ({}, [], None),
+    "embedding_size": (None,),
+}
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Sizes and rates of one encoder; defaults are those of bert-base-uncased.
+
+    Attributes:
+        model_type: "bert" or "distilbert" (no token types, dropout before the span head).
+        vocab_size: rows of the word embedding.
+        hidden_size: width of every token's vector (D).
+        num_hidden_layers: encoder layers (L).
+        num_attention_heads: heads per layer (H); divides hidden_size.
+        intermediate_size: width inside the feed-forward block (F).
+        hidden_act: "gelu" is the exact erf form; "gelu_new" and "gelu_pytorch_tanh" the tanh form.
+        hidden_dropout_prob: after embeddings, attention output and feed-forward output.
+        attention_probs_dropout_prob: on the attention probabilities.
+        max_position_embeddings: longest input, tokens.
+        type_vocab_size: rows of the token-type embedding; 0 means there is none (DistilBERT).
+        initializer_range: standard deviation of new weights.
+        layer_norm_eps: inside the square root of every LayerNorm.
+        pad_token_id: id of [PAD]; packed batches never hold it.
+        qa_dropout: before the span head (DistilBERT only; BERT has none there).
+    """
+
+    model_type: str = "bert"
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    qa_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "qa_dropout"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a rate from 0 to below 1")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < 1:
+                raise ValueError(f"{name} is {value!r}, expected a number between 0 and 1")
+        if self.model_type not in FAMILIES:
+            raise ValueError(f"model_type is {self.model_type!r}, expected one of {FAMILIES}")
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(f"hidden_act is {self.hidden_act!r}, expected one of {ACTIVATIONS}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not divisible by "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        least_types = 1 if self.model_type == "bert" else 0
+        if not isinstance(self.type_vocab_size, int) or self.type_vocab_size < least_types:
+            raise ValueError(
+                f"type_vocab_size is {self.type_vocab_size!r}, expected a whole number of at least "
+                f"{least_types} for {self.model_type}"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head (K)."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BertConfig":
+        """Read the contents of a config.json.
+
+        Args:
+            values: as published, BERT's or DistilBERT's keys. A missing key takes transformers'
+                default, which for DistilBERT differs from BERT's in depth and norm.
+
+        Raises:
+            ValueError: another model type, or a setting that this encoder does not implement.
+        """
+        family = values.get("model_type")
+        if family not in FAMILIES:
+            raise ValueError(
+                f"config.json has model_type {family!r}, expected one of {FAMILIES}; "
+                "other encoders cannot be loaded"
+            )
+        for key, accepted in _REQUIRED_VALUES.items():
+            if key in values and values[key] not in accepted:
+                raise ValueError(f"config.json has {key} {values[key]!r}, expected {accepted[0]!r}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        chosen: dict[str, Any] = {}
+        unknown = []
+        if family == "distilbert":
+            chosen |= {"num_hidden_layers": 6, "type_vocab_size": 0, "qa_dropout": 0.1}
+        for key, value in values.items():
+            name = _DISTILBERT_KEYS.get(key, key) if family == "distilbert" else key
+            # DistilBERT has no token types and one fixed eps, whatever its config.json says.
+            if family == "distilbert" and name in ("type_vocab_size", "layer_norm_eps"):
+                continue
+            if family == "bert" and name == "qa_dropout":
+                continue
+            if name in known:
+                chosen[name] = value
+            elif key not in _IGNORED_KEYS and key not in _REQUIRED_VALUES:
+                unknown.append(key)
+        if unknown:
+            warnings.warn(
+                f"config.json has keys that minibert does not know and ignores: {sorted(unknown)}",
+                stacklevel=2,
+            )
+        return cls(**chosen)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "BertConfig":
+        """Read a config.json.
+
+        Raises:
+            ValueError: no such file, not JSON, or not a configuration of ours.
+        """
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError:
+            raise ValueError(f"{path} does not exist; expected a model's config.json") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON ({error}); expected a config.json") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object")
+        try:
+            return cls.from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of a config.json that transformers reads back to the same model."""
+        values = dataclasses.asdict(self)
+        if self.model_type == "bert":
+            del values["qa_dropout"]
+            values["position_embedding_type"] = "absolute"
+            return values
+        del values["type_vocab_size"], values["layer_norm_eps"]
+        ours_to_theirs = {ours: theirs for theirs, ours in _DISTILBERT_KEYS.items()}
+        return {ours_to_theirs.get(key, key): value for key, value in values.items()}

@@ -1,0 +1,61 @@
+"""Which device computes, and in which arithmetic."""
+
+import platform
+import warnings
+from typing import Literal
+
+import torch
+
+AmpChoice = Literal["auto", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name: "auto" is CUDA if there is one, else Apple's MPS, else the CPU.
+
+    Raises:
+        ValueError: a device that this machine or this build of torch does not have.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
+    available["mps"] = torch.backends.mps.is_available()
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    kind = name.split(":")[0]
+    if not available.get(kind, False):
+        have = ", ".join(kind for kind, there in available.items() if there)
+        raise ValueError(f"device {name!r} is not available; this machine has: {have}")
+    return torch.device(name)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (else it is many times slower)."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # oneDNN calls bf16 "supported" on every AVX-512 machine, emulated if need be.
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def choose_amp_dtype(device: torch.device, choice: AmpChoice = "auto") -> torch.dtype | None:
+    """The dtype of mixed precision on a device, None for plain float32.
+
+    "auto" is bfloat16 where the hardware has it, else float16 on a GPU; on a CPU without bfloat16 it
+    is None, with a warning. A dtype named by the user is obeyed, with a warning where it is slow.
+    """
+    if device.type == "cuda":
+        fast_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast_bf16 = device.type == "cpu" and cpu_has_bf16()
+    if choice == "auto":
+        if fast_bf16:
+            return torch.bfloat16
+        if device.type == "cpu":
+            warnings.warn(
+                "--amp: this CPU has no bfloat16 arithmetic, so the run stays in float32 "
+                "(--amp-dtype bf16 forces it, slowly)",
+                stacklevel=2,
+            )
+            return None
+        return torch.float16
+    if (choice == "bf16" and not fast_bf16) or (choice == "fp16" and device.type == "cpu"):
+        warnings.warn(f"--amp-dtype {choice} is slow on this {device.type}", stacklevel=2)
+    return _DTYPES[choice]

@@ -1,0 +1,1 @@
+"""Training: options, optimizer, the loop, checkpoints, run folders, and the training commands."""

@@ -1,0 +1,183 @@
+"""Checkpoints that resume exactly: one folder each, whole or not at all, no pickle.
+
+    checkpoints/update-000500/
+      model.safetensors       the weights, under our names
+      optimizer.safetensors   Adam's moments and step counts, under the parameters' names
+      state.json              counters, scaler, length of the log
+      manifest.json           sha256 of the other files
+
+Dropout is seeded from the update's number and batches are a function of it, so no generator state
+is stored. A folder is written under a temporary name, flushed to disk, then renamed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from minibert.weights import write_file
+from train.loop_state import TrainState
+
+PREFIX = "update-"
+MANIFEST = "manifest.json"
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    state: TrainState,
+    log_bytes: int,
+    keep: int,
+) -> Path:
+    """Write one checkpoint, then remove the oldest ones beyond `keep`.
+
+    Args:
+        folder: RUN/checkpoints.
+        model: weights.
+        optimizer: Adam or AdamW of all the model's parameters.
+        scaler: loss scale.
+        state: counters.
+        log_bytes: length of log.jsonl that belongs to this state.
+        keep: checkpoints to leave, at least 1.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        OSError: disk full or not writable; earlier checkpoints are untouched.
+    """
+    final = folder / f"{PREFIX}{state.update:06d}"
+    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    values = {"state": asdict(state), "scaler": scaler.state_dict(), "log_bytes": log_bytes}
+    files = {
+        "model.safetensors": save(weights, {"format": "pt"}),
+        "optimizer.safetensors": save(_optimizer_tensors(model, optimizer)),
+        "state.json": (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
+    }
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    files[MANIFEST] = (json.dumps(sums, indent=2) + "\n").encode()
+    temporary = folder / f".{final.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            write_file(temporary / name, content)
+        sync_folder(temporary)
+        _remove(final)  # the same update saved again, after a resume
+        os.rename(temporary, final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    for old in list_checkpoints(folder)[:-keep]:
+        _remove(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    return sorted(path for path in folder.glob(f"{PREFIX}[0-9]*") if path.is_dir())
+
+
+def load_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> tuple[TrainState, int]:
+    """Put one checkpoint back, bit for bit.
+
+    Args:
+        folder: one of `list_checkpoints`, verified by `verify_checkpoint`.
+        model: of the same sizes.
+        optimizer: of this model.
+        scaler: as when saved.
+
+    Returns:
+        The counters and the length of log.jsonl that belongs to them, in bytes.
+
+    Raises:
+        ValueError: the checkpoint belongs to another model.
+    """
+    values = json.loads((folder / "state.json").read_bytes())
+    tensors = load((folder / "model.safetensors").read_bytes())
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
+        raise ValueError(f"{folder} was saved by a model of other sizes; start a new run")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+    _restore_optimizer(model, optimizer, load((folder / "optimizer.safetensors").read_bytes()))
+    if scaler.is_enabled():
+        scaler.load_state_dict(values["scaler"])
+    return TrainState(**values["state"]), int(values["log_bytes"])
+
+
+def verify_checkpoint(folder: Path) -> str | None:
+    """None if every file of a checkpoint is as it was written, else what is wrong."""
+    try:
+        sums = json.loads((folder / MANIFEST).read_bytes())
+        for name, wanted in sums.items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted:
+                return f"{name} does not match its sha256"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(sums)
+    return f"{MANIFEST} does not list {sorted(missing)}" if missing else None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Rename, then delete: a half-deleted folder never looks like a checkpoint."""
+    if folder.exists():
+        dead = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(dead, ignore_errors=True)
+        os.rename(folder, dead)
+        shutil.rmtree(dead, ignore_errors=True)
+
+
+def _optimizer_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Parameter names in the order in which the optimizer numbers them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    order = _optimizer_order(model, optimizer)
+    return {
+        f"{order[number]}:{key}": torch.as_tensor(value).detach().cpu().contiguous()
+        for number, entry in optimizer.state_dict()["state"].items()
+        for key, value in entry.items()
+    }
+
+
+def _restore_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
+) -> None:
+    number = {name: n for n, name in enumerate(_optimizer_order(model, optimizer))}
+    entries: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        parameter, key = name.rsplit(":", 1)
+        entries.setdefault(number[parameter], {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})

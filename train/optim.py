@@ -1,0 +1,75 @@
+"""The optimizer, its parameter groups, and the learning rate as a pure function of the update."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.options import TrainOptions
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights that decay, and biases and LayerNorm parameters that do not.
+
+    Decided by module type, since names differ between families (DistilBERT's norms are not called
+    LayerNorm, and a name pattern misses them). Loshchilov and Hutter 2019; google-research/bert's
+    optimization.py excludes the same parameters.
+
+    Args:
+        model: any; every parameter lands in exactly one group.
+        weight_decay: of the first group.
+    """
+    decayed, plain = [], []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            keep = name == "bias" or isinstance(module, nn.LayerNorm)
+            (plain if keep else decayed).append(parameter)
+    everything = {id(parameter) for parameter in model.parameters()}
+    unique = {id(parameter) for parameter in decayed} | {id(parameter) for parameter in plain}
+    assert unique == everything, "the two groups are a partition of the parameters"
+    assert len(decayed) + len(plain) == len(everything)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW (decoupled decay) or Adam (decay as L2), in the fused implementation.
+
+    Betas 0.9, 0.999 and eps 1e-8 are torch's and transformers' defaults. The learning rate is set
+    before every update from `linear_decay` and starts here at 0.
+    """
+    groups = parameter_groups(model, options.weight_decay)
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def warmup_updates(warmup: float, total: int) -> int:
+    """`--warmup` in updates: below 1 it is a fraction of all updates, rounded down."""
+    return int(warmup * total) if warmup < 1 else min(int(warmup), total)
+
+
+def linear_decay(update: int, total: int, warmup: int) -> float:
+    """Factor on the learning rate: up from 0 over the warm-up, then down to 0 at `total`.
+
+    Worked example, total 10, warmup 2: 0, 1/2, 1, 7/8, 6/8, ... 1/8 (google-research/bert,
+    optimization.py; the same as transformers' linear schedule).
+
+    Args:
+        update: optimizer updates already made, 0 .. total - 1.
+        total: updates of the whole training.
+        warmup: updates of warm-up.
+    """
+    if update < warmup:
+        return update / warmup
+    return max(0.0, (total - update) / max(1, total - warmup))
+
+
+def learning_rate(options: TrainOptions, update: int, total: int) -> float:
+    """The learning rate of one update (counted from 0), from nothing but its number."""
+    warmup = warmup_updates(options.warmup, total)
+    factor = linear_decay(update, total, warmup)
+    if options.lr_schedule == "constant" and update >= warmup:
+        factor = 1.0
+    return options.lr * factor

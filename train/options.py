@@ -1,0 +1,98 @@
+"""The options that every training command has; a command's own dataclass adds its data and task."""
+
+from dataclasses import dataclass
+
+from data.command import UsageError, option
+
+OPTIMIZERS = ("adamw", "adam")
+SCHEDULES = ("linear", "constant")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train, whatever the task. Units: updates are optimizer steps.
+
+    Raises:
+        UsageError: a value outside its range, naming the flag.
+    """
+
+    epochs: float = option(2.0, help="passes over the training set", group="training")
+    batch_size: int = option(
+        16, help="training items in one optimizer update, over all micro-batches", group="training"
+    )
+    accumulate: int = option(
+        1, help="micro-batches an update is split into, to save memory", group="training"
+    )
+    lr: float = option(3e-5, help="highest learning rate", group="training")
+    lr_schedule: str = option(
+        "linear", help="after warm-up: to zero, or level", choices=SCHEDULES, group="training"
+    )
+    warmup: float = option(
+        0.1, help="updates of linear warm-up; below 1, a fraction of all updates", group="training"
+    )
+    optimizer: str = option("adamw", help="AdamW or Adam", choices=OPTIMIZERS, group="training")
+    weight_decay: float = option(
+        0.01, help="on weights, never on biases and norms (adam: as L2)", group="training"
+    )
+    clip_norm: float = option(1.0, help="largest gradient norm, 0 = off", group="training")
+    dropout: float | None = option(
+        None, help="takes the place of the model's dropout rates", group="training"
+    )
+    seed: int = option(0, help="of weights, order and dropout", group="training")
+
+    amp: bool = option(False, help="mixed precision (autocast)", group="machine")
+    amp_dtype: str = option(
+        "auto",
+        help="auto: bf16 where the hardware has it, else fp16 with GradScaler",
+        choices=("auto", "bf16", "fp16"),
+        group="machine",
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
+    threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
+    deterministic: bool = option(
+        False, help="refuse operations that are not deterministic", group="machine"
+    )
+
+    output_dir: str = option("", help="run folder (default: runs/TASK-TIME)", group="run")
+    overwrite: bool = option(False, help="delete an earlier run in the folder first", group="run")
+    resume: bool = option(
+        False, help="go on with the run in --output-dir, with its own options", group="run"
+    )
+    eval_every: int = option(0, help="updates between evaluations, 0 = once an epoch", group="run")
+    save_every: int = option(500, help="updates between checkpoints", group="run")
+    keep_checkpoints: int = option(2, help="newest checkpoints kept", group="run")
+    max_minutes: float = option(
+        0.0, help="save and stop after so many minutes, 0 = no limit", group="run"
+    )
+    dry_run: bool = option(False, help="print what would be done, and the time", group="run")
+
+    def __post_init__(self) -> None:
+        checks = {
+            "--epochs": (self.epochs, self.epochs > 0, "more than 0"),
+            "--batch-size": (self.batch_size, self.batch_size >= 1, "at least 1"),
+            "--accumulate": (
+                self.accumulate,
+                1 <= self.accumulate <= self.batch_size,
+                f"1 to --batch-size {self.batch_size}",
+            ),
+            "--lr": (self.lr, 0 < self.lr < 10, "more than 0 (and below 10)"),
+            "--warmup": (self.warmup, self.warmup >= 0, "0 or more"),
+            "--weight-decay": (self.weight_decay, 0 <= self.weight_decay < 1, "0 to below 1"),
+            "--clip-norm": (self.clip_norm, self.clip_norm >= 0, "0 or more"),
+            "--dropout": (self.dropout, 0 <= (self.dropout or 0) < 1, "0 to below 1"),
+            "--seed": (self.seed, 0 <= self.seed < 2**31, "0 to 2147483647"),
+            "--threads": (self.threads, self.threads >= 0, "0 or more"),
+            "--eval-every": (self.eval_every, self.eval_every >= 0, "0 or more"),
+            "--save-every": (self.save_every, self.save_every >= 1, "at least 1"),
+            "--keep-checkpoints": (self.keep_checkpoints, self.keep_checkpoints >= 1, "at least 1"),
+            "--max-minutes": (self.max_minutes, self.max_minutes >= 0, "0 or more"),
+        }
+        for flag, (value, good, wanted) in checks.items():
+            if not good:
+                raise UsageError(f"{flag} is {value}, expected {wanted}")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume and --overwrite contradict each other; give one of them")
+        if self.resume and not self.output_dir:
+            raise UsageError("--resume needs --output-dir, the run folder to go on with")
+        if self.resume and self.dry_run:
+            raise UsageError("--dry-run plans a new run; leave out --resume")
