@@ -1,4 +1,4 @@
-"""What every command of this project shares: a frozen dataclass as command line, errors as one line.
+"""What every command shares: a frozen dataclass as command line, errors as one line.
 
 A command declares its options once, as a frozen dataclass whose fields carry their own help text:
 
@@ -7,9 +7,9 @@ A command declares its options once, as a frozen dataclass whose fields carry th
         epochs: float = option(2.0, help="passes over the training set")
         amp: bool = option(False, help="mixed precision")
 
-`parse` turns it into argparse (dashes for underscores, `--amp/--no-amp` for booleans, defaults in the
-help text, unknown flags refused with the nearest name), and `run_command` turns every expected error
-into one sentence on stderr. It lives in data/ because commands of data, train and eval all use it.
+`parse` turns it into argparse (dashes for underscores, `--amp/--no-amp` for booleans, defaults in
+the help text, unknown flags refused with the nearest name), and `run_command` turns every expected
+error into one sentence on stderr. It lives in data/ because commands of data, train and eval use it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import os
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -33,7 +34,7 @@ class UsageError(ValueError):
 
 
 class CommandError(Exception):
-    """A run that had to stop; carries its exit status (3 non-finite, 4 disk, 5 memory, 130, 143)."""
+    """A run that had to stop; carries its exit status (3 non-finite, 4 disk, 5 memory)."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -136,7 +137,10 @@ def parse(
     made = parser(prog, description, epilog)
     groups: dict[str, Any] = {}
     hints = typing.get_type_hints(options_class)
-    for field in dataclasses.fields(options_class):  # type: ignore[arg-type]
+    # A command's own options first, then those it inherits.
+    own = options_class.__annotations__
+    ordered = sorted(dataclasses.fields(options_class), key=lambda field: field.name not in own)  # type: ignore[arg-type]
+    for field in ordered:
         flag = "--" + field.name.replace("_", "-")
         meta = field.metadata
         default = (defaults or {}).get(field.name, field.default)
@@ -172,6 +176,11 @@ def explicit(options_class: type[Any], argv: Sequence[str]) -> set[str]:
     }
 
 
+def _print_warning(message: Warning | str, *details: Any, **more: Any) -> None:
+    """A warning as one line; where in our code it was raised is no use to the user."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     """Run `main(sys.argv[1:])` and leave the process with its status.
 
@@ -179,6 +188,7 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     their traceback instead. Ctrl-C leaves with 130, a closed output pipe quietly.
     """
     argv = sys.argv[1:]
+    warnings.showwarning = _print_warning
     try:
         status = main(argv)
         sys.stdout.flush()

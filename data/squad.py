@@ -73,7 +73,7 @@ class SquadData:
 
     @property
     def has_answers(self) -> bool:
-        """True if at least one question has a gold answer (a test file without answers has none)."""
+        """Whether any question has a gold answer (a test file has none)."""
         return any(example.answers for example in self.examples)
 
 

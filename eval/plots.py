@@ -5,8 +5,10 @@ stderr says which picture was skipped, and the caller goes on. The file's ending
 chooses its format.
 """
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,78 +37,91 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     lines = list(log_lines)
     updates = [x for x in lines if x.get("event") == "update" and x.get("loss") is not None]
     evals = [x for x in lines if x.get("event") == "eval"]
-    if not updates and not evals:
-        return _skip(path, "the log has no losses yet")
-    figure = _figure(path, 7.5, 8.0)
+    dev_losses = _points(evals, "loss")
+    dev_scores = {"F1": _points(evals, "f1"), "exact match": _points(evals, "exact")}
+    rates = _points(updates, "lr")
+    found = {"loss": updates or dev_losses, "score": any(dev_scores.values()), "rate": rates}
+    panels = [name for name, there in found.items() if there]
+    if not panels:
+        print(f"skipped the picture {path}: the log has nothing to draw yet", file=sys.stderr)
+        return None
+    heights = {"loss": 3.6, "score": 2.6, "rate": 1.6}  # inches
+    figure = _figure(path, 7.5, 0.4 + sum(heights[name] for name in panels))
     if figure is None:
         return None
-    loss_axes, score_axes, lr_axes = figure.subplots(
-        3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2, 1]}
+    grid = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, height_ratios=[heights[name] for name in panels]
     )
-    _losses(loss_axes, updates, [x for x in evals if x.get("loss") is not None])
-
-    for key, label, color in (("f1", "F1", RED), ("exact", "exact match", GREY)):
-        points = [(x["update"], x[key]) for x in evals if x.get(key) is not None]
-        if points:
-            score_axes.plot(*zip(*points, strict=True), "o-", color=color, ms=4, label=label)
-            best = max(points, key=lambda point: point[1])
-            if key == "f1":
-                score_axes.annotate(
-                    f"best {best[1]:.1f}", best, (0, 6), textcoords="offset points",
-                    ha="center", color=color, fontsize=9,
-                )  # fmt: skip
-    score_axes.set_ylabel("dev score (%)")
-    score_axes.margins(y=0.2)
-    _legend(score_axes, "lower right")
-
-    rates = [(x["update"], x["lr"]) for x in updates if x.get("lr") is not None]
-    if rates:
-        lr_axes.plot(*zip(*rates, strict=True), color=GREEN)
-    lr_axes.set_ylabel("learning rate")
-    lr_axes.set_xlabel("update (optimizer steps)")
-    lr_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
-    lr_axes.set_ylim(bottom=0)
-    lr_axes.set_xlim(0, max(x["update"] for x in updates + evals) * 1.02 + 0.5)
+    axes: dict[str, Axes] = dict(zip(panels, grid[:, 0], strict=True))
+    if "loss" in axes:
+        _losses(axes["loss"], updates, dev_losses)
+    if "score" in axes:
+        for (label, points), color in zip(dev_scores.items(), (RED, GREY), strict=True):
+            if points:
+                label += f", best {max(value for _, value in points):.1f}"
+                axes["score"].plot(*_columns(points), "o-", color=color, ms=4, label=label)
+        axes["score"].set_ylabel("dev score (%)")
+        _legend(axes["score"])
+    if "rate" in axes:
+        axes["rate"].plot(*_columns(rates), color=GREEN)
+        axes["rate"].set_ylabel("learning rate")
+        axes["rate"].ticklabel_format(axis="y", scilimits=(0, 0), useMathText=True)
+        axes["rate"].set_ylim(bottom=0)
+    last = axes[panels[-1]]
+    last.set_xlabel("update (optimizer steps)")
+    last.set_xlim(0, max(x["update"] for x in updates + evals) * 1.02)
     return _save(figure, path)
 
 
-def _losses(axes: "Axes", updates: list[Any], evals: list[Any]) -> None:
-    """Raw and smoothed training loss, its mean per epoch as steps, dev loss as points."""
-    steps = [x["update"] for x in updates]
-    losses = [float(x["loss"]) for x in updates]
-    width = max(1, len(losses) // 50)
-    axes.plot(steps, losses, color=BLUE, alpha=0.25, lw=0.8, label="train, each update")
-    if width > 1:
-        name = f"train, mean of {width} updates"
-        axes.plot(steps, running_mean(losses, width), color=BLUE, lw=1.8, label=name)
-    by_epoch: dict[int, list[Any]] = {}
-    for x in updates:
-        by_epoch.setdefault(x["epoch"], []).append(x)
-    name = "train, mean of the epoch"
-    for epoch, members in sorted(by_epoch.items()):
-        mean = sum(float(x["loss"]) for x in members) / len(members)
-        ends = (members[0]["update"] - 1, members[-1]["update"])
-        axes.hlines(mean, *ends, color="black", lw=1.2, ls=(0, (4, 2)), label=name)
-        if epoch != max(by_epoch):
-            axes.axvline(ends[1], color=GREY, lw=0.6, ls=":")
-        name = "_"  # the legend names it once
-    if evals:
-        points = [(x["update"], x["loss"]) for x in evals]
-        axes.plot(*zip(*points, strict=True), "o-", color=RED, ms=4, label="dev")
+def _losses(axes: "Axes", updates: list[Any], dev: list[tuple[float, float]]) -> None:
+    """Raw and smoothed training loss, its mean per epoch as dashes, dev loss as points."""
+    losses = _points(updates, "loss")
+    steps, values = _columns(losses)
+    width = len(values) // 40 | 1  # odd: the mean around an update
+    smooth = width >= 3
+    if values:
+        label = "train, each update" if smooth else "train"
+        axes.plot(steps, values, color=BLUE, alpha=0.25 if smooth else 1, lw=0.8, label=label)
+    if smooth:
+        label = f"mean of {width} updates"
+        axes.plot(steps, centred_mean(values, width), color=BLUE, lw=1.8, label=label)
+    by_epoch: dict[int, list[tuple[float, float]]] = {}
+    for x, point in zip(updates, losses, strict=True):
+        by_epoch.setdefault(x["epoch"], []).append(point)
+    label = "mean of the epoch"
+    for members in by_epoch.values():
+        mean = sum(value for _, value in members) / len(members)
+        begin, end = members[0][0] - 1, members[-1][0]
+        axes.hlines(mean, begin, end, color="black", lw=1.2, ls=(0, (4, 2)), label=label)
+        label = "_"  # the legend names it once
+        if begin > 0:
+            axes.axvline(begin, color=GREY, lw=0.6, ls=":")
+    if dev:
+        axes.plot(*_columns(dev), "o-", color=RED, ms=4, label="dev")
     axes.set_ylabel("loss (nats per window)")
-    # A few wild first updates must not flatten the rest of the curve.
-    shown = [*sorted(losses)[: max(1, round(0.995 * len(losses)))], *(x["loss"] for x in evals)]
+    # A few wild updates must not flatten the rest of the curve.
+    shown = sorted(values)[: max(1, round(0.995 * len(values)))] + [value for _, value in dev]
     axes.set_ylim(0, max(shown) * 1.08 or 1)
-    _legend(axes, "upper right")
+    _legend(axes)
 
 
-def running_mean(values: Sequence[float], width: int) -> list[float]:
-    """Mean of the last `width` values at each place (of all so far, at the beginning)."""
-    means, total = [], 0.0
-    for place, value in enumerate(values):
-        total += value - (values[place - width] if place >= width else 0.0)
-        means.append(total / min(place + 1, width))
+def centred_mean(values: Sequence[float], width: int) -> list[float]:
+    """Mean of the `width` (odd) values around each place; of as many as there are at the ends."""
+    sums = [0.0, *accumulate(values)]
+    means = []
+    for place in range(len(values)):
+        reach = min(width // 2, place, len(values) - 1 - place)
+        means.append((sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1))
     return means
+
+
+def _points(lines: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """(update, value) of every line that has the value."""
+    return [(float(x["update"]), float(x[key])) for x in lines if x.get(key) is not None]
+
+
+def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def threshold_picture(
@@ -123,20 +138,16 @@ def threshold_picture(
     if figure is None:
         return None
     axes = figure.subplots()
-    for values, label, color in ((curve.f1, "F1", RED), (curve.exact, "exact match", BLUE)):
+    for values, name, color in ((curve.f1, "F1", RED), (curve.exact, "exact match", BLUE)):
+        best = values.index(max(values))
+        label = f"{name}, best {values[best]:.1f} at {curve.thresholds[best]:.2f}"
         axes.step(curve.thresholds, values, where="post", color=color, label=label)
-    best = max(range(len(curve.f1)), key=curve.f1.__getitem__)
-    axes.plot(curve.thresholds[best], curve.f1[best], "o", color=RED, ms=5)
-    axes.annotate(
-        f"best F1 {curve.f1[best]:.1f} at {curve.thresholds[best]:.2f}",
-        (curve.thresholds[best], curve.f1[best]), (0, 7), textcoords="offset points",
-        ha="center", color=RED, fontsize=9,
-    )  # fmt: skip
-    axes.axvline(threshold, color=GREY, lw=1, ls="--", label=f"this run: {threshold:g}")
+        axes.plot(curve.thresholds[best], values[best], "o", color=color, ms=5)
+    if math.isfinite(threshold):
+        axes.axvline(threshold, color=GREY, lw=1, ls="--", label=f"this run, {threshold:g}")
     axes.set_xlabel("null threshold (logits): higher answers more questions")
     axes.set_ylabel("score (% of all questions)")
-    axes.margins(y=0.15)
-    _legend(axes, "best")
+    _legend(axes)
     return _save(figure, path)
 
 
@@ -195,11 +206,9 @@ def na_prob_picture(values: Sequence[float], path: str | Path, what: str) -> Pat
     weights = [100.0 / len(values)] * len(values)
     axes.hist(values, bins=20, range=(0.0, 1.0), weights=weights, color=BLUE, ec="white", lw=0.6)
     axes.set(xlim=(0, 1), xlabel="probability of no answer", ylabel="share of these questions (%)")
-    axes.set_title(f"{len(values):,} {what}", fontsize=11)
     outside = sum(not 0.0 <= value <= 1.0 for value in values)
-    if outside:
-        note = f"{outside:,} values outside 0..1 are not shown"
-        axes.text(0.5, 0.95, note, transform=axes.transAxes, ha="center", va="top", color=RED)
+    note = f"\n{outside:,} lie outside 0 to 1 and are not shown" if outside else ""
+    axes.set_title(f"{len(values):,} {what}{note}", fontsize=11)
     return _save(figure, path)
 
 
@@ -208,19 +217,20 @@ def _figure(path: str | Path, width: float, height: float) -> "Figure | None":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        _skip(path, "matplotlib is not installed (pip install matplotlib)")
+        print(f"skipped the picture {path}: matplotlib is not installed", file=sys.stderr)
         return None
     # A Figure made by hand draws on the Agg canvas (or the svg one): no window, no global state.
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _skip(path: str | Path, reason: str) -> None:
-    print(f"skipped the picture {path}: {reason}", file=sys.stderr)
-
-
-def _legend(axes: "Axes", place: str) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=place, fontsize=9, frameon=False)
+def _legend(axes: "Axes") -> None:
+    """One row above the axes, where it can cover no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        axes.legend(
+            handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(labels),
+            frameon=False, fontsize=9, borderaxespad=0.2, columnspacing=1.4,
+        )  # fmt: skip
 
 
 def _save(figure: "Figure", path: str | Path) -> Path:

@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,33 +44,69 @@ class Candidate(NamedTuple):
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+class Spans(NamedTuple):
+    """The best spans of an example as columns, best first; several may have the same text."""
+
+    start: Integers  # (S,) first character
+    end: Integers  # (S,) the character after the last
+    start_logit: Floats  # (S,)
+    end_logit: Floats  # (S,)
+    score: Floats  # (S,)
+
+
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """What the model says of one example.
 
     Attributes:
-        candidates: best first, distinct texts, at most n_best; empty if no window has context.
+        context: the example's.
+        spans: of all its windows; empty if no window has context.
+        n_best: candidates wanted.
         null_score: score of "no answer", the minimum over windows of the [CLS] start + end logit.
         null_start_logit: its start logit.
         null_end_logit: its end logit.
     """
 
-    candidates: list[Candidate]
+    context: str
+    spans: Spans
+    n_best: int
     null_score: float
     null_start_logit: float
     null_end_logit: float
 
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The best spans with distinct texts, best first, at most n_best; made when asked for."""
+        return [Candidate(*row) for row in zip(*self.candidate_columns(), strict=True)]
+
+    def candidate_columns(self) -> list[list[Any]]:
+        """The candidates as six lists: texts, starts, ends, start logits, end logits, scores."""
+        columns: list[list[Any]] = [column.tolist() for column in self.spans]
+        context = self.context
+        texts = [context[start:end] for start, end in zip(*columns[:2], strict=True)]
+        # Of equal texts the first place stays, because it is put in last.
+        places = sorted(
+            dict(zip(reversed(texts), reversed(range(len(texts))), strict=True)).values()
+        )
+        columns.insert(0, texts)
+        if len(places) < len(texts) or len(places) > self.n_best:
+            columns = [[column[i] for i in places[: self.n_best]] for column in columns]
+        return columns
+
     @property
     def null_odds(self) -> float:
         """Null score - best score (log odds of "no answer"); +inf where there is no candidate."""
-        return self.null_score - self.candidates[0].score if self.candidates else math.inf
+        scores = self.spans.score
+        return self.null_score - scores.item(0) if len(scores) else math.inf
 
     def answer(self, threshold: float = 0.0) -> str:
         """The best candidate's text, or "" iff there is none or null_odds > threshold.
 
         Data without impossible questions is answered with `threshold=math.inf`.
         """
-        return self.candidates[0].text if self.candidates and self.null_odds <= threshold else ""
+        if not len(self.spans.score) or self.null_odds > threshold:
+            return ""
+        return self.context[self.spans.start.item(0) : self.spans.end.item(0)]
 
 
 def find_spans(
@@ -238,47 +275,33 @@ def decode(
     start_logits = np.asarray(start_logits, np.float32)
     end_logits = np.asarray(end_logits, np.float32)
     window, rank = np.nonzero(starts >= 0)  # (S,): window after window, best first
-    starts, ends, score = starts[window, rank], ends[window, rank], scores[window, rank]
+    starts, ends = starts[window, rank], ends[window, rank]
     begin = token_begin[window]
-    char_start, char_end = char_starts[begin + starts], char_ends[begin + ends]
+    characters = char_starts[begin + starts], char_ends[begin + ends]
     begin = (bounds[:-1] + first)[window]
-    columns = (char_start, char_end, start_logits[begin + starts], end_logits[begin + ends], score)
-    rows = list(zip(*(column.tolist() for column in columns), strict=True))
-    # An example's windows are neighbours, so its spans are rows[edges[e] : edges[e + 1]].
-    edges = np.searchsorted(window_example[window], np.arange(examples + 1)).tolist()
+    logits = start_logits[begin + starts], end_logits[begin + ends]
+    spans = Spans(*characters, *logits, scores[window, rank])
+    example = np.asarray(window_example)[window]
+    # A tokenizer may give a token no character of its own; that is no answer. And the windows of
+    # one example are neighbours, so only its own spans have to change places.
+    order = np.flatnonzero(spans.end > spans.start)
+    mixed = np.flatnonzero(windows_of[example[order]] > 1)
+    keys = (spans.end, spans.start, -spans.score, example)
+    order[mixed] = order[mixed][np.lexsort([key[order[mixed]] for key in keys])]
+    spans = Spans(*(column[order] for column in spans))
+    edges = np.searchsorted(example[order], np.arange(examples + 1)).tolist()
 
     cls = bounds[:-1]
     null_scores = start_logits[cls] + end_logits[cls]  # (W,)
     by_null = np.lexsort((null_scores, window_example))  # lowest first within its example
     null = by_null[np.cumsum(windows_of) - windows_of]  # (E,): the window with the lowest
-    nulls = (null_scores[null], start_logits[cls][null], end_logits[cls][null])
+    null_columns = (null_scores[null], start_logits[cls][null], end_logits[cls][null])
     return [
-        Decoded(_candidates(rows[low:high], context, n_best, windows > 1), *null)
-        for low, high, context, windows, *null in zip(
-            edges[:-1],
-            edges[1:],
-            contexts,
-            windows_of,
-            *(part.tolist() for part in nulls),
-            strict=True,
+        Decoded(context, Spans(*[column[low:high] for column in spans]), n_best, *nulls)
+        for context, low, high, *nulls in zip(
+            contexts, edges[:-1], edges[1:], *(c.tolist() for c in null_columns), strict=True
         )
     ]
-
-
-def _candidates(
-    rows: list[tuple[int, int, float, float, float]], context: str, n_best: int, unordered: bool
-) -> list[Candidate]:
-    """The n best distinct texts among one example's spans (char start, char end, logits, score)."""
-    if unordered:
-        rows.sort(key=lambda row: (-row[4], row[0], row[1]))
-    best: dict[str, Candidate] = {}
-    for start, end, start_logit, end_logit, score in rows:
-        text = context[start:end]
-        if text and text not in best:  # a tokenizer may give a token no character of its own
-            best[text] = Candidate(text, start, end, start_logit, end_logit, score)
-            if len(best) == n_best:
-                break
-    return list(best.values())
 
 
 def n_best_entries(decoded: Decoded, *, with_null: bool = True) -> list[dict[str, Any]]:
@@ -294,23 +317,26 @@ def n_best_entries(decoded: Decoded, *, with_null: bool = True) -> list[dict[str
         half-open characters. The probabilities are a softmax of the scores of exactly these
         entries, so they sum to 1 and rank answers of one question; they are no calibrated chances.
     """
-    listed: list[tuple[float, Any]] = [(c.score, c) for c in decoded.candidates]
+    columns = decoded.candidate_columns()
     if with_null:
-        null = ("", None, None, decoded.null_start_logit, decoded.null_end_logit)
-        listed.append((decoded.null_score, null))
-        listed.sort(key=lambda pair: -pair[0])  # stable: at equal scores the answer stands first
-    weights = [math.exp(score - listed[0][0]) for score, _ in listed]
+        null = decoded.null_start_logit, decoded.null_end_logit, decoded.null_score
+        # At equal scores the answer stands before the null.
+        place = sum(score >= decoded.null_score for score in columns[-1])
+        for column, value in zip(columns, ("", None, None, *null), strict=True):
+            column.insert(place, value)
+    scores = columns.pop()
+    weights = [math.exp(score - scores[0]) for score in scores]
     total = sum(weights)
     return [
         {
-            "text": entry[0],
+            "text": text,
             "probability": weight / total,
-            "start": entry[1],
-            "end": entry[2],
-            "start_logit": entry[3],
-            "end_logit": entry[4],
+            "start": start,
+            "end": end,
+            "start_logit": start_logit,
+            "end_logit": end_logit,
         }
-        for weight, (_, entry) in zip(weights, listed, strict=True)
+        for weight, text, start, end, start_logit, end_logit in zip(weights, *columns, strict=True)
     ]
 
 

@@ -175,10 +175,11 @@ def best_thresholds(
         best_exact, best_exact_thresh, best_f1, best_f1_thresh; the scores in percent.
     """
     texts = gold_texts(gold)
-    raw = raw_scores(texts, predictions)
+    exact, f1 = raw_scores(texts, predictions)
     order = sorted((i for i in na_probs if i in texts), key=na_probs.__getitem__)
+    measures: dict[str, Mapping[str, float]] = {"exact": exact, "f1": f1}
     found: dict[str, float] = {}
-    for name, scores in zip(("exact", "f1"), raw, strict=True):
+    for name, scores in measures.items():
         current: float = sum(not answers for answers in texts.values())
         best, threshold = current, 0.0
         for i in order:
@@ -254,8 +255,8 @@ def precision_recall(
         return {}
     curves: dict[str, Curve] = {}
     perfect = dict.fromkeys(texts, 1)
-    scored: dict[str, Mapping[str, float]] = {"exact": exact, "f1": f1, "oracle": perfect}
-    for name, scores in scored.items():
+    measures: dict[str, Mapping[str, float]] = {"exact": exact, "f1": f1, "oracle": perfect}
+    for name, scores in measures.items():
         precisions, recalls, area, right = [1.0], [0.0], 0.0, 0.0
         for place, i in enumerate(order):
             right += scores[i] if texts[i] else 0.0

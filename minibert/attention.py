@@ -1,7 +1,7 @@
 """Self-attention over a packed batch: which token mixes with which, and by which kernel.
 
-Three ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choose_kernel` is the one
-place that picks:
+Three ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choose_kernel` is the
+one place that picks:
 
     explicit       pads, computes scores and probs step by step, fires every tap; the reference
     per sequence   one scaled_dot_product_attention call per sequence; no mask, nothing padded
@@ -37,8 +37,8 @@ def choose_kernel(device_type: str, explicit: bool) -> Kernel:
 class AttentionCore(nn.Module):
     """softmax(query key^T / sqrt(K)) value within each sequence.
 
-    The submodules `scores` and `probs` are taps: identities through which the explicit kernel passes
-    those activations once a layer, so that any forward hook sees (or changes) them.
+    The submodules `scores` and `probs` are taps: identities through which the explicit kernel
+    passes those activations once a layer, so that any forward hook sees (or changes) them.
 
     Args:
         head_size: K.
@@ -98,9 +98,7 @@ def _per_sequence(
         F.scaled_dot_product_attention(
             q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout_p=rate, scale=scale
         ).transpose(0, 1)  # (H, T_b, K) -> (T_b, H, K)
-        for q, k, v in zip(
-            query.split(lengths), key.split(lengths), value.split(lengths), strict=True
-        )
+        for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(pieces)  # (N, H, K)
 
@@ -108,12 +106,13 @@ def _per_sequence(
 def _padded(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
+    # No mask where nothing is padded: that lets the flash kernel in.
+    full = batch.num_tokens == batch.num_sequences * batch.padded_length
     mixed = F.scaled_dot_product_attention(
-        *(_pad_heads(x, batch) for x in (query, key, value)),  # each (B, H, T, K)
-        # No mask where nothing is padded: it lets the flash kernel in.
-        attn_mask=None
-        if batch.num_tokens == batch.num_sequences * batch.padded_length
-        else batch.padding_mask[:, None, None, :],  # (B, 1, 1, T)
+        _pad_heads(query, batch),  # (B, H, T, K)
+        _pad_heads(key, batch),
+        _pad_heads(value, batch),
+        attn_mask=None if full else batch.padding_mask[:, None, None, :],  # (B, 1, 1, T)
         dropout_p=rate,
         scale=scale,
     )

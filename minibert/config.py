@@ -1,4 +1,4 @@
-"""The numbers that shape a BERT or DistilBERT encoder, under the names of Hugging Face's config.json."""
+"""The numbers that shape a BERT or DistilBERT encoder, named as in Hugging Face's config.json."""
 
 import dataclasses
 import json

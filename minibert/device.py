@@ -2,11 +2,9 @@
 
 import platform
 import warnings
-from typing import Literal
 
 import torch
 
-AmpChoice = Literal["auto", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,11 +33,15 @@ def cpu_has_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def choose_amp_dtype(device: torch.device, choice: AmpChoice = "auto") -> torch.dtype | None:
+def choose_amp_dtype(device: torch.device, choice: str = "auto") -> torch.dtype | None:
     """The dtype of mixed precision on a device, None for plain float32.
 
-    "auto" is bfloat16 where the hardware has it, else float16 on a GPU; on a CPU without bfloat16 it
-    is None, with a warning. A dtype named by the user is obeyed, with a warning where it is slow.
+    "auto" is bfloat16 where the hardware has it, else float16 on a GPU; on a CPU without bfloat16
+    it is None, with a warning. A dtype named by the user is obeyed, with a warning where it is slow.
+
+    Args:
+        device: where the model runs.
+        choice: "auto", "bf16" or "fp16".
     """
     if device.type == "cuda":
         fast_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)

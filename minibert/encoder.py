@@ -47,10 +47,10 @@ class Embeddings(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Packed ids -> (N, D)."""
-        embedded = self.word(batch.input_ids) + self.position(batch.position_ids)  # (N, D)
+        embedded: Tensor = self.word(batch.input_ids) + self.position(batch.position_ids)  # (N, D)
         if self.token_type is not None:
             embedded = embedded + self.token_type(batch.token_type_ids)
-        return self.dropout(self.norm(embedded))
+        return self.dropout(self.norm(embedded))  # type: ignore[no-any-return]
 
 
 class SelfAttention(nn.Module):
@@ -119,7 +119,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """One post-norm Transformer layer: attention, then feed-forward, each with residual and norm."""
+    """One post-norm layer: attention, then feed-forward, each with residual and norm."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What stands on the encoder for each task: so far the start/end span head of question answering."""
+"""What stands on the encoder for a task: the start/end span head of question answering."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -101,8 +101,8 @@ class BertForQuestionAnswering(nn.Module):
         """Load a published or saved checkpoint, in evaluation mode, as float32.
 
         Args:
-            name_or_folder: a Hub name ("google-bert/bert-base-uncased"), a folder in the Hub's layout,
-                or a run folder (its best/ is meant); or files already found by `find_model`.
+            name_or_folder: a Hub name ("google-bert/bert-base-uncased"), a folder in the Hub's
+                layout, or a run folder (its best/ is meant); or files that `find_model` found.
             new_head: allow a checkpoint without span head; the head is then new, N(0,
                 initializer_range), and must be trained.
             revision: Hub branch, tag or commit.
@@ -131,7 +131,7 @@ class BertForQuestionAnswering(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors as the Hub has them (float32).
 
-        transformers' AutoModelForQuestionAnswering loads the folder with nothing missing. The tokenizer
-        writes its own files beside them.
+        transformers' AutoModelForQuestionAnswering loads the folder with nothing missing. The
+        tokenizer writes its own files beside them.
         """
         save_weights(self, self.config, self.task, Path(folder))

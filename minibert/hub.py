@@ -31,12 +31,12 @@ _SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 # What huggingface_hub's errors (by class) and the Hub's answers (by HTTP status) mean.
 _MEANINGS: dict[str | int | None, str] = {
     "GatedRepoError": "its terms are to be accepted on its Hub page, and then run `hf auth login`",
-    "RepositoryNotFoundError": "the Hub has no model of that name (if private: `hf auth login`)",
+    "RepositoryNotFoundError": "no folder or Hub model has this name (private? `hf auth login`)",
     "RevisionNotFoundError": "the Hub has no such branch, tag or commit of it: check the spelling",
-    "RemoteEntryNotFoundError": "the Hub has no such file of it: check that it is a model",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set: run once without it",
     "FileMetadataError": "what answers is not a Hub: check HF_ENDPOINT and the proxy settings",
     401: "the Hub refused the access token (401): run `hf auth login` or unset HF_TOKEN",
+    404: "the Hub has no such file of it (404): check that it is a model",
     429: "the Hub says too many requests (429): wait some minutes, or `hf auth login`",
 }
 

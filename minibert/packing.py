@@ -23,8 +23,9 @@ class PackedBatch:
         token_type_ids: (N,) int64, 0 in the first segment, 1 in the second.
         position_ids: (N,) int64, the column that each token would have in a padded (B, T) matrix,
             which is also its position in the sequence for the position embedding.
-        lengths: tokens of each sequence; plain integers, so that reading them never waits for a GPU.
-        cu_seqlens: (B + 1,) int32, cumulative lengths: sequence b is [cu_seqlens[b], cu_seqlens[b + 1]).
+        lengths: tokens of each sequence; plain integers: reading them never waits for a GPU.
+        cu_seqlens: (B + 1,) int32, cumulative lengths; sequence b is
+            [cu_seqlens[b], cu_seqlens[b + 1]).
         padded_length: T, columns of the padded matrix that `pad` makes.
     """
 

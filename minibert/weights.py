@@ -1,7 +1,7 @@
 """Weights in and out: one table of names per family, used in both directions.
 
-A checkpoint is loaded completely or not at all. Every tensor of the file is either loaded, or one of
-the few that a task may leave aside (the pooler, another task's head, stored position ids); every
+A checkpoint is loaded completely or not at all. Every tensor of the file is either loaded, or one
+of the few that a task may leave aside (the pooler, another task's head, stored position ids); every
 parameter of the model is either found, or belongs to a head that the caller allowed to be new.
 Anything else is one error that lists all of it.
 """
@@ -23,7 +23,7 @@ SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
-# ours -> theirs; {i} is the layer, and each line stands for a .weight and (where there is one) a .bias
+# ours -> theirs; {i} is the layer, each line stands for a .weight and, where there is one, a .bias
 _ENCODER_NAMES = {
     "bert": {
         "embeddings.word": "embeddings.word_embeddings",
@@ -143,8 +143,8 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         if "pytorch_model.bin" in found:
             raise ValueError(
-                f"{folder} has only pytorch_model.bin, a pickle, which minibert never opens; convert "
-                "it once where you trust it: transformers' from_pretrained, then save_pretrained"
+                f"{folder} has only pytorch_model.bin, a pickle, which minibert never opens; "
+                "convert it where you trust it: transformers' from_pretrained, then save_pretrained"
             )
         raise ValueError(f"no {SINGLE_FILE} in {folder} (found: {', '.join(found) or 'nothing'})")
     try:
@@ -157,7 +157,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         if not isinstance(shard, str) or Path(shard).name != shard:
             raise ValueError(f"{folder / INDEX_FILE} names the shard {shard!r}, not a plain file")
         if not (folder / shard).exists():
-            raise ValueError(f"{folder} has no {shard}, which {INDEX_FILE} names; download it again")
+            raise ValueError(
+                f"{folder} has no {shard}, which {INDEX_FILE} names; download it again"
+            )
         part = _read_file(folder / shard)
         twice = sorted(set(part) & set(tensors))
         if twice:

@@ -1,0 +1,1 @@
+"""The tests mirror the packages: tests/eval/test_spans.py tests eval/spans.py."""

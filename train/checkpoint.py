@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,26 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from minibert.weights import write_file
-from train.loop_state import TrainState
 
 PREFIX = "update-"
 MANIFEST = "manifest.json"
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint must hold beside weights, optimizer and scaler.
+
+    Attributes:
+        update: optimizer updates made.
+        skipped: updates the scaler refused, in all; each was tried again with a smaller scale.
+        best_score: highest score of an evaluation so far, None before the first.
+        best_update: updates made when it was reached.
+    """
+
+    update: int = 0
+    skipped: int = 0
+    best_score: float | None = None
+    best_update: int = 0
 
 
 def save_checkpoint(

@@ -6,7 +6,6 @@ item numbers into tensors, `loss_sum` runs the model, `evaluate` scores it.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from data.batches import BatchPlan
 from data.command import CommandError
+from train.checkpoint import TrainState
 from train.optim import learning_rate
 from train.options import TrainOptions
 from train.run import Run
@@ -27,23 +27,6 @@ class Batch(Protocol):
     """What `make_batch` gives: tensors that can be moved."""
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Any: ...
-
-
-@dataclass
-class TrainState:
-    """What a checkpoint must hold beside weights, optimizer and scaler.
-
-    Attributes:
-        update: optimizer updates made; the next one to make, counted from 0.
-        skipped: updates the scaler refused, in all; each was tried again with a smaller scale.
-        best_score: highest score of an evaluation so far, None before the first.
-        best_update: updates made when it was reached.
-    """
-
-    update: int = 0
-    skipped: int = 0
-    best_score: float | None = None
-    best_update: int = 0
 
 
 def train(
@@ -93,7 +76,7 @@ def train(
             batch = make_batch(part).to(device, non_blocking=True)
             with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
                 part_loss = loss_sum(model, batch) / size  # the update's size: parts may be unequal
-            scaler.scale(part_loss).backward()
+            scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
             loss += part_loss.detach()
         scaler.unscale_(optimizer)  # so that the clip sees true gradients
         grad_norm = clip_grad_norm_(model.parameters(), options.clip_norm or math.inf)
@@ -106,14 +89,14 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         if scaler.get_scale() < scale:  # skipped: the same update again, with the smaller scale
             skips, state.skipped = skips + 1, state.skipped + 1
-            run.log("skip", update=state.update, scale=scale)
+            run.log("skip", update=state.update + 1, scale=scale)
             if skips >= MAX_SKIPS:
                 refuse_nonfinite(math.nan, math.nan, state.update)
             continue
         skips = 0
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
-        run.log_update(state.update, epoch, loss_value, lr, norm_value, size, scaler.get_scale())
         state.update += 1
+        run.log_update(state.update, epoch, loss_value, lr, norm_value, size, scale)
         if ends_epoch or (options.eval_every and state.update % options.eval_every == 0):
             evaluate()
         if ends_epoch or state.update % options.save_every == 0 or run.stop_requested:
@@ -126,7 +109,9 @@ def seed_update(seed: int, update: int, rank: int = 0) -> None:
     The three numbers are mixed by a product with odd constants modulo 2**63 (splitmix64's), which
     keeps neighbouring updates' streams apart.
     """
-    mixed = (seed + 1) * 0x9E3779B97F4A7C15 + update * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
+    mixed = (
+        (seed + 1) * 0x9E3779B97F4A7C15 + update * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
+    )
     torch.manual_seed((mixed ^ (mixed >> 31)) % 2**63)
 
 

@@ -19,7 +19,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         model: any; every parameter lands in exactly one group.
         weight_decay: of the first group.
     """
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             keep = name == "bias" or isinstance(module, nn.LayerNorm)

@@ -9,6 +9,7 @@ import pytest
 from eval.spans import (
     Candidate,
     Decoded,
+    Spans,
     decode,
     find_spans,
     n_best_entries,
@@ -147,6 +148,13 @@ class Scene:
         )  # fmt: skip
 
 
+def spans(*rows):
+    """Rows of (start, end, start logit, end logit, score) as columns."""
+    kinds = (np.int64, np.int64, np.float32, np.float32, np.float32)
+    columns = zip(kinds, zip(*rows, strict=True), strict=True)
+    return Spans(*(np.array(values, kind) for kind, values in columns))
+
+
 def test_equal_texts_are_listed_once_with_their_best_place():
     scene = Scene()
     scene.put(0, 0, 2, 2)
@@ -179,7 +187,7 @@ def test_the_null_score_is_the_lowest_of_the_windows():
 
 
 def test_the_answer_is_empty_only_above_the_threshold():
-    decoded = Decoded([Candidate("x", 0, 1, 1.0, 1.0, 2.0)], 2.5, 1.0, 1.5)
+    decoded = Decoded("x y", spans((0, 1, 1, 1, 2)), 20, 2.5, 1.0, 1.5)
     assert decoded.null_odds == 0.5
     assert decoded.answer() == "" and decoded.answer(0.5) == "x" and decoded.answer(math.inf) == "x"
 
@@ -259,9 +267,7 @@ def test_examples_without_windows_are_refused(wrong):
 
 
 def test_probabilities_are_a_softmax_over_candidates_and_null():
-    decoded = Decoded(
-        [Candidate("a", 0, 1, 2.0, 1.0, 3.0), Candidate("b", 2, 3, 1.0, 0.0, 1.0)], 2.0, 0.5, 1.5
-    )
+    decoded = Decoded("a b", spans((0, 1, 2, 1, 3), (2, 3, 1, 0, 1)), 20, 2.0, 0.5, 1.5)
     entries = n_best_entries(decoded)
     assert [entry["text"] for entry in entries] == ["a", "", "b"]
     weights = np.exp([3.0, 2.0, 1.0])
@@ -272,8 +278,16 @@ def test_probabilities_are_a_softmax_over_candidates_and_null():
     assert math.isclose(sum(entry["probability"] for entry in without), 1.0)
 
 
+def test_an_answer_stands_before_a_null_of_the_same_score():
+    decoded = Decoded("a b", spans((0, 1, 2, 1, 3), (2, 3, 1, 0, 1)), 20, 1.0, 0.5, 0.5)
+    assert [entry["text"] for entry in n_best_entries(decoded)] == ["a", "b", ""]
+    assert [entry["probability"] for entry in n_best_entries(decoded)][1:] == [
+        pytest.approx(1 / (math.exp(2) + 2))
+    ] * 2
+
+
 def test_huge_scores_do_not_overflow_the_probabilities():
-    decoded = Decoded([Candidate("a", 0, 1, 9e4, 0.0, 9e4)], -9e4, 0.0, -9e4)
+    decoded = Decoded("a", spans((0, 1, 9e4, 0, 9e4)), 20, -9e4, 0.0, -9e4)
     assert [entry["probability"] for entry in n_best_entries(decoded)] == [1.0, 0.0]
 
 

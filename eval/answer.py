@@ -1,0 +1,161 @@
+"""Ask a trained model: one question and context, or many as JSON lines on standard input.
+
+    python -m eval.answer --model runs/demo --question "Who ...?" --context "..."
+    python -m eval.answer --model runs/demo --context-file article.txt --question "Who ...?" --top 3
+    cat questions.jsonl | python -m eval.answer --model runs/demo
+
+A line of input is {"question": ..., "context": ..., "id": optional}; a line of output is
+{"id", "answer", "start", "end", "null_score", "null_odds", "top": [...]}, in the input's order.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from data.command import UsageError, option, parse, run_command
+
+if TYPE_CHECKING:
+    from eval.predict import Answerer
+    from eval.spans import Decoded
+
+LINES_PER_BATCH = 64  # lines answered together when reading standard input
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """Options of `python -m eval.answer`."""
+
+    model: str = option(help="run folder, model folder, or Hub name")
+    question: str | None = option(None, help="one question (else JSON lines are read from stdin)")
+    context: str | None = option(None, help="the text that may hold the answer")
+    context_file: str | None = option(None, help="a text file with the context")
+    top: int = option(1, help="answers shown, best first")
+    json: bool = option(False, help="JSON also for one question")
+    revision: str | None = option(None, help="Hub branch, tag or commit")
+    null_threshold: float | None = option(
+        None, help='answer "" where null score - best score is above it (default: the model\'s own)'
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise UsageError(f"--top is {self.top}, expected at least 1")
+        if self.context is not None and self.context_file is not None:
+            raise UsageError("--context and --context-file contradict each other; give one of them")
+        has_context = self.context is not None or self.context_file is not None
+        if (self.question is not None) != has_context:
+            raise UsageError(
+                "--question needs --context or --context-file, and they need --question"
+            )
+
+
+def main(argv: list[str]) -> int:
+    """Answer one question, or all on standard input."""
+    options = parse(
+        AnswerOptions, argv, prog="eval.answer",
+        description="Answer questions from their contexts with a trained model.",
+        epilog='example:\n  python -m eval.answer --model runs/demo --question "Who built the '
+        'tower?" --context "..."',
+    )  # fmt: skip
+    context = options.context
+    if options.context_file is not None:
+        try:
+            context = Path(options.context_file).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise UsageError(f"--context-file {options.context_file} is not UTF-8 text") from None
+
+    from eval.predict import Answerer
+
+    answerer = Answerer.load(options.model, options.revision, options.device).with_settings(
+        null_threshold=options.null_threshold
+    )
+    if options.question is None or context is None:
+        return _answer_lines(answerer, sys.stdin, options.top)
+    decoded = answer_many(answerer, [(options.question, context)], options.top)[0]
+    reply = _reply(answerer, decoded, options.top)
+    if options.json:
+        print(json.dumps(reply, ensure_ascii=False))
+        return 0
+    print(reply["answer"] or "(no answer)")
+    if options.top > 1:
+        for one in reply["top"]:
+            print(f"  {one['score']:9.3f}  [{one['start']}:{one['end']}]  {one['text']}")
+        print(f"  {reply['null_score']:9.3f}  no answer")
+    return 0
+
+
+def answer_many(
+    answerer: "Answerer", questions: list[tuple[str, str]], top: int = 1
+) -> "list[Decoded]":
+    """Decode (question, context) pairs.
+
+    Args:
+        answerer: model, tokenizer, settings.
+        questions: pairs; a context may be of any length.
+        top: candidates wanted.
+    """
+    from data.squad import SquadExample
+
+    examples = [
+        SquadExample(str(n), "", question, context, (), False)
+        for n, (question, context) in enumerate(questions)
+    ]
+    return answerer.decode(examples, n_best=top)[1]
+
+
+def answer_question(answerer: "Answerer", question: str, context: str) -> str:
+    """The answer as a piece of the context, "" where the model finds none."""
+    return answer_many(answerer, [(question, context)])[0].answer(answerer.null_threshold)
+
+
+def _reply(answerer: "Answerer", decoded: "Decoded", top: int) -> dict[str, Any]:
+    answer = decoded.answer(answerer.null_threshold)
+    best = decoded.candidates[0] if answer else None
+    return {
+        "answer": answer,
+        "start": best.start if best else None,
+        "end": best.end if best else None,
+        "null_score": decoded.null_score,
+        "null_odds": decoded.null_odds if decoded.candidates else None,
+        "top": [candidate._asdict() for candidate in decoded.candidates[:top]],
+    }
+
+
+def _answer_lines(answerer: "Answerer", lines: TextIO, top: int) -> int:
+    """JSON lines in, JSON lines out, a few at a time so that a stream is answered as it comes."""
+    pending: list[tuple[Any, str, str]] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            pending.append(_read_line(number, line))
+        if len(pending) == LINES_PER_BATCH:
+            _print_replies(answerer, pending, top)
+            pending = []
+    if pending:
+        _print_replies(answerer, pending, top)
+    return 0
+
+
+def _read_line(number: int, line: str) -> tuple[Any, str, str]:
+    try:
+        values = json.loads(line)
+        question, context = values["question"], values["context"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        question = context = None
+    if not isinstance(question, str) or not isinstance(context, str):
+        raise UsageError(
+            f'line {number} of standard input is not {{"question": text, "context": text}}'
+        )
+    return values.get("id", number), question, context
+
+
+def _print_replies(answerer: "Answerer", pending: list[tuple[Any, str, str]], top: int) -> None:
+    decoded = answer_many(answerer, [(question, context) for _, question, context in pending], top)
+    for (identifier, _, _), one in zip(pending, decoded, strict=True):
+        print(json.dumps({"id": identifier, **_reply(answerer, one, top)}, ensure_ascii=False))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run_command(main)

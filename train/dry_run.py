@@ -1,0 +1,70 @@
+"""`--dry-run`: windows are counted by the caller; here are updates, disk, and measured time."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.batches import BatchPlan
+from train.loop import Batch, seed_update
+from train.options import TrainOptions
+
+TIMED_UPDATES = 3  # after one to warm up
+
+
+def print_plan(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    plan: BatchPlan,
+    options: TrainOptions,
+    folder: Path,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    make_batch: Callable[[Any], Batch],
+    loss_sum: Callable[[nn.Module, Any], Tensor],
+) -> None:
+    """Print what a run would take, from a few real updates on a model that is then thrown away.
+
+    Args:
+        model: on `device`; its weights are spoilt.
+        optimizer: of the model.
+        plan: of the whole training.
+        options: of the command.
+        folder: of the run, not created.
+        device: where batches go.
+        amp_dtype: autocast dtype, None for float32.
+        make_batch: as in `train.loop.train`.
+        loss_sum: as in `train.loop.train`.
+    """
+    model.train()
+    seconds = []
+    for update in range(min(TIMED_UPDATES + 1, plan.total_updates)):
+        started = time.monotonic()
+        seed_update(options.seed, update)
+        for part in plan.micro_batches(update):
+            batch = make_batch(part).to(device)
+            with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
+                loss = loss_sum(model, batch) / plan.batch_size
+            loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.monotonic() - started)
+    typical = sorted(seconds[1:] or seconds)[len(seconds[1:]) // 2]
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    # a checkpoint holds the weights and Adam's two moments; one more stands while it is replaced
+    disk = (options.keep_checkpoints + 1) * 3 * weights + weights
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    minutes = typical * plan.total_updates / 60
+    print(f"time: {typical:.2f} s an update, about {minutes:.1f} minutes without evaluations")
+    print(f"disk: {disk / 1e9:.2f} GB for checkpoints and best model, {free / 1e9:.1f} GB free")
+    if device.type == "cuda":
+        print(f"GPU memory: {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB")
+    if disk > free:
+        print("warning: the disk would fill up")

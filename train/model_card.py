@@ -1,0 +1,55 @@
+"""README.md of a saved model: what it was trained on, how, and what it scores."""
+
+from pathlib import Path
+from typing import Any
+
+from minibert.weights import write_file
+from train.squad import SquadOptions
+from train.squad_inputs import Inputs
+
+
+def write_model_card(
+    folder: Path, options: SquadOptions, inputs: Inputs, metrics: dict[str, Any]
+) -> None:
+    """Write the card; file names only, no folders of the user's machine.
+
+    Args:
+        folder: the model's.
+        options: of the run.
+        inputs: data and model of the run.
+        metrics: of the dev set, in percent.
+    """
+    base = inputs.identity["model_source"]
+    if options.from_scratch or Path(base).exists():
+        base = Path(base).name
+    commit = inputs.identity["model_commit"]
+    start = f"random weights ({base})" if options.from_scratch else base
+    scores = "\n".join(
+        f"| {name} | {value:.2f} |" for name, value in metrics.items() if name != "loss"
+    )
+    card = f"""---
+library_name: transformers
+pipeline_tag: question-answering
+tags: [minibert, {inputs.model.config.model_type}]
+---
+# Extractive question answering, trained with minibert
+
+Started from {start}{f" at commit {commit}" if commit else ""}.
+
+| | |
+|---|---|
+| training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
+| dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
+| questions, windows | {len(inputs.train.tokens.examples)}, {len(inputs.train)} |
+| epochs, windows an update | {options.epochs:g}, {options.batch_size} |
+| learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
+| window | {options.max_length} tokens, stride {options.doc_stride} |
+| seed | {options.seed} |
+
+Scores on the dev file (percent; oracle thresholds are chosen on that very file):
+
+| metric | value |
+|---|---|
+{scores}
+"""
+    write_file(folder / "README.md", card.encode())

@@ -1,0 +1,346 @@
+"""The run folder: options, environment, log, checkpoints, and when to stop.
+
+RUN/options.json     what was asked, the inputs' sha256, so that a resumed run can compare
+RUN/env.json         versions, threads, device, one entry for every start
+RUN/log.jsonl        one strict-JSON line per event; times in their own object, so that the rest
+                     of a resumed run's log compares bit for bit with an uninterrupted one
+RUN/checkpoints/     see train/checkpoint.py
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data.command import CommandError, UsageError
+from minibert.weights import write_file
+from train.checkpoint import (
+    TrainState,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from train.options import TrainOptions
+
+# Options that a resumed run may be given anew: they change nothing that is computed.
+FREE_OPTIONS = frozenset(
+    "resume overwrite output_dir max_minutes save_every keep_checkpoints dry_run".split()
+)
+STOP_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Run:
+    """One start of a run in its folder.
+
+    Args:
+        folder: RUN.
+        options: of the command.
+        inputs: what identifies the data and the model; compared when resuming.
+        total_updates: of the whole training.
+        items: what the progress bar counts, "windows".
+
+    Attributes:
+        folder: RUN.
+        stop_status: exit status of the signal that asked to stop, 0 if none did.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: TrainOptions,
+        inputs: dict[str, Any],
+        total_updates: int,
+        items: str,
+    ) -> None:
+        self.folder = folder
+        self.options = options
+        self.items = items
+        self.stop_status = 0
+        self._started = time.monotonic()
+        self._last = self._started
+        self._total = total_updates
+        self._bar: tqdm[Any] | None = None
+        self._checkpoints = folder / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not options.resume:
+            saved = {"options": _stored(options), "inputs": inputs}
+            write_file(folder / "options.json", _json_bytes(saved))
+        starts = read_json(folder / "env.json") if (folder / "env.json").exists() else []
+        write_file(folder / "env.json", _json_bytes([*starts, environment()]))
+        self._log = (folder / "log.jsonl").open("ab")
+
+    # ---- log
+
+    def log(self, event: str, times: dict[str, float] | None = None, **values: Any) -> None:
+        """Append one line: the event, its values, and the time apart from them."""
+        elapsed = round(time.monotonic() - self._started, 3)
+        line = {"event": event, **values, "time": {"elapsed_s": elapsed, **(times or {})}}
+        self._log.write((json.dumps(line, allow_nan=False) + "\n").encode())
+        self._log.flush()
+
+    def log_update(
+        self,
+        update: int,
+        epoch: int,
+        loss: float,
+        lr: float,
+        grad_norm: float,
+        size: int,
+        scale: float,
+    ) -> None:
+        """Log one update and move the progress bar.
+
+        Args:
+            update: updates made, this one included.
+            epoch: passes finished before it.
+            loss: mean over the update's items.
+            lr: learning rate it was made with.
+            grad_norm: before clipping.
+            size: items in it.
+            scale: loss scale, 1 without a scaler.
+        """
+        now = time.monotonic()
+        rate = size / max(now - self._last, 1e-9)
+        self._last = now
+        self.log(
+            "update",
+            {f"{self.items}_per_s": round(rate, 2)},
+            update=update,
+            epoch=epoch,
+            loss=loss,
+            lr=lr,
+            grad_norm=grad_norm,
+            size=size,
+            scale=scale,
+        )
+        if self._bar is None:
+            # disable=None: silent where stderr is no terminal
+            self._bar = tqdm(total=self._total, initial=update - 1, unit="update", disable=None)
+        self._bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} {self.items}/s", refresh=False)
+        self._bar.update()
+
+    def print(self, text: str) -> None:
+        """A line for the person who watches, above the progress bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    # ---- checkpoints
+
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        state: TrainState,
+    ) -> None:
+        """Write a checkpoint that belongs to the log as it is now."""
+        os.fsync(self._log.fileno())
+        keep = self.options.keep_checkpoints
+        log_bytes = self._log.tell()
+        save_checkpoint(self._checkpoints, model, optimizer, scaler, state, log_bytes, keep)
+        self._last = time.monotonic()
+
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> TrainState:
+        """Go back to the newest undamaged checkpoint and cut the log to it; start anew without one.
+
+        Raises:
+            CommandError: there are checkpoints, but all are damaged (status 4).
+        """
+        found = list_checkpoints(self._checkpoints)
+        for folder in reversed(found):
+            damage = verify_checkpoint(folder)
+            if damage is None:
+                state, log_bytes = load_checkpoint(folder, model, optimizer, scaler)
+                self._log.truncate(log_bytes)
+                self._log.seek(log_bytes)
+                return state
+            aside = folder.with_name(f"damaged-{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            print(f"warning: {folder.name} is damaged ({damage}); set aside", file=sys.stderr)
+        if found:
+            raise CommandError(f"no undamaged checkpoint is left in {self._checkpoints}", 4)
+        self._log.truncate(0)
+        self._log.seek(0)
+        return TrainState()
+
+    # ---- stopping
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a signal came or the time is up."""
+        return self.stop_status != 0 or self.out_of_time
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether --max-minutes have passed since this start."""
+        limit = self.options.max_minutes
+        return limit > 0 and time.monotonic() - self._started >= limit * 60
+
+    def watch_signals(self) -> None:
+        """Ctrl-C or SIGTERM: finish the update, save, stop. A second one stops at once."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        for other in STOP_SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
+        self.stop_status = STOP_SIGNALS[signal.Signals(number)]
+        print(
+            "\nstopping after this update, then saving; again stops at once",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """End the progress bar and the log."""
+        if self._bar is not None:
+            self._bar.close()
+        self._log.close()
+
+
+def prepare_folder(folder: Path, options: TrainOptions) -> None:
+    """Refuse to mix two runs in one folder.
+
+    Raises:
+        UsageError: the folder holds something and neither --resume nor --overwrite was given, or
+            --overwrite would delete a folder that is no run.
+    """
+    if options.resume:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output-dir {folder} is a file, expected a folder")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not options.overwrite:
+        raise UsageError(
+            f"--output-dir {folder} is not empty; go on with --resume, begin again with "
+            "--overwrite, or name another folder"
+        )
+    if not (folder / "options.json").exists():
+        raise UsageError(f"--overwrite: {folder} is not a run folder, nothing was deleted")
+    shutil.rmtree(folder)
+
+
+def saved_run(folder: Path) -> dict[str, Any]:
+    """RUN/options.json of a run to resume: {"options": ..., "inputs": ...}.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = folder / "options.json"
+    if not path.exists():
+        raise UsageError(f"--resume: {folder} is not a run folder (it has no options.json)")
+    saved = read_json(path)
+    if not isinstance(saved, dict) or not {"options", "inputs"} <= set(saved):
+        raise UsageError(f"--resume: {path} is not a run's options.json")
+    return saved
+
+
+def refuse_changes(options: TrainOptions, saved: dict[str, Any], given: set[str]) -> None:
+    """A resumed run computes what it would have computed: changed options are refused, all at once.
+
+    Args:
+        options: of this start.
+        saved: the run's own options.
+        given: names of the flags on this start's command line.
+
+    Raises:
+        UsageError: with old and new values.
+    """
+    changed = [
+        f"--{name.replace('_', '-')} {saved[name]!r} -> {getattr(options, name)!r}"
+        for name in sorted(given - FREE_OPTIONS)
+        if name in saved and saved[name] != getattr(options, name)
+    ]
+    if changed:
+        raise UsageError(
+            f"--resume: the run was started with other settings ({'; '.join(changed)}); leave them "
+            "out, or start a new run"
+        )
+
+
+def _stored(options: TrainOptions) -> dict[str, Any]:
+    return {k: v for k, v in asdict(options).items() if k not in ("resume", "overwrite", "dry_run")}
+
+
+def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:
+    """The saved values of options that this version still has."""
+    names = {field.name for field in fields(options_class)}
+    return {name: value for name, value in saved.items() if name in names}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, threads and devices: what the bits of a run may depend on; no host, no paths."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("torch", "tokenizers", "safetensors", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this source tree, with + if files were changed; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON ({error})") from None
+
+
+def _json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
