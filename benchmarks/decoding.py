@@ -5,9 +5,9 @@
 Decoding's peer is the algorithm of transformers' utils_qa.py (postprocess_qa_predictions): per
 window the 20 best starts x the 20 best ends, both sorted out of all tokens, invalid pairs dropped,
 the 20 best pairs of a question kept. It is written anew here and gets plain lists, where the
-original also reads each window out of an Arrow table. Both sides make answers, null odds and n-best
-lists with probabilities; no file is written. Answers may differ only where the pruned search misses
-the best valid span, which is checked and counted.
+original also reads each window out of an Arrow table. Timed are answers and null odds alone, and the
+same with the n-best lists and their probabilities; no file is written. Answers may differ only where
+the pruned search misses the best valid span, which is checked and counted.
 
 The scorer's peer normalizes every text at every comparison, as the official script does.
 
@@ -16,6 +16,7 @@ around their ends (a fine-tuned model's n-best list is mostly variants of a few 
 quiet rest.
 """
 
+import gc
 import math
 import re
 import statistics
@@ -24,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -132,8 +134,8 @@ def make_task(
     return task, {e.id: [answer.text for answer in e.answers] for e in examples}
 
 
-def ours(task: Task) -> Answers:
-    """Exact search, eval.spans."""
+def ours(task: Task, lists: bool = True) -> Answers:
+    """Exact search, eval.spans; with the n-best lists or without."""
     from eval.spans import decode, n_best_entries
 
     tokens = task.windows.tokens
@@ -148,11 +150,11 @@ def ours(task: Task) -> Answers:
     return Answers(
         {i: one.answer(threshold) for i, one in by_id.items()},
         {i: one.null_odds for i, one in by_id.items()},
-        {i: n_best_entries(one, with_null=task.has_null) for i, one in by_id.items()},
+        {i: n_best_entries(d, with_null=task.has_null) for i, d in by_id.items() if lists},
     )
 
 
-def pruned_search(task: Task) -> Answers:
+def pruned_search(task: Task, lists: bool = True) -> Answers:
     """The peer: the 20 best starts x the 20 best ends, pair by pair."""
     import numpy as np
 
@@ -202,17 +204,18 @@ def pruned_search(task: Task) -> Answers:
         if not kept or (len(kept) == 1 and kept[0]["text"] == ""):
             kept.insert(0, {"text": "empty", "start_logit": 0.0, "end_logit": 0.0, "score": 0.0})
         null_score = null["score"]
-        scores = np.array([pair.pop("score") for pair in kept])
-        weights = np.exp(scores - scores.max())
-        for pair, probability in zip(kept, weights / weights.sum(), strict=True):
-            pair["probability"] = float(probability)
-            pair["start_logit"] = float(pair["start_logit"])
-            pair["end_logit"] = float(pair["end_logit"])
+        if lists:
+            scores = np.array([pair.pop("score") for pair in kept])
+            weights = np.exp(scores - scores.max())
+            for pair, probability in zip(kept, weights / weights.sum(), strict=True):
+                pair["probability"] = float(probability)
+                pair["start_logit"] = float(pair["start_logit"])
+                pair["end_logit"] = float(pair["end_logit"])
+            answers.n_best[example.id] = kept
         best = next(pair for pair in kept if pair["text"])
         odds = float(null_score - best["start_logit"] - best["end_logit"])
         answers.texts[example.id] = "" if task.has_null and odds > 0 else best["text"]
         answers.null_odds[example.id] = odds
-        answers.n_best[example.id] = kept
     return answers
 
 
@@ -242,6 +245,8 @@ def plain_scores(
 
 def alternate(rounds: int, *sides: Callable[[], object]) -> list[list[float]]:
     """Seconds of each side, run in turn; which side begins changes from round to round."""
+    gc.collect()
+    gc.freeze()  # the collector would walk the inputs again and again, at either side's expense
     seconds: list[list[float]] = [[] for _ in sides]
     for r in range(rounds):
         order = range(len(sides)) if r % 2 == 0 else reversed(range(len(sides)))
@@ -249,6 +254,7 @@ def alternate(rounds: int, *sides: Callable[[], object]) -> list[list[float]]:
             begin = time.perf_counter()
             sides[side]()
             seconds[side].append(time.perf_counter() - begin)
+    gc.unfreeze()
     return seconds
 
 
@@ -259,7 +265,7 @@ def report(what: str, seconds: list[list[float]]) -> None:
         for name, s in zip(("ours", "peer"), seconds, strict=True)
     ]
     ratio = statistics.median(seconds[1]) / statistics.median(seconds[0])
-    print(f"  {what:<12} {parts[0]}   {parts[1]}   {ratio:5.1f}x   {len(seconds[0])} rounds")
+    print(f"  {what:<24} {parts[0]}   {parts[1]}   {ratio:5.1f}x   {len(seconds[0])} rounds")
 
 
 def compare(exact: Answers, pruned: Answers) -> None:
@@ -296,45 +302,48 @@ def compare(exact: Answers, pruned: Answers) -> None:
     )
 
 
+def cold_scores(gold: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> object:
+    """Our scorer, with nothing remembered from the round before."""
+    from eval.squad import normal_words, raw_scores
+
+    normal_words.cache_clear()
+    return raw_scores(gold, predictions)
+
+
+def compare_scorers(gold: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> None:
+    """Fail unless both scorers say the same."""
+    from eval.squad import raw_scores
+
+    exact, f1 = raw_scores(gold, predictions)
+    plain_exact, plain_f1 = plain_scores(gold, predictions)
+    if exact != plain_exact or any(abs(f1[i] - plain_f1[i]) > 1e-12 for i in f1):
+        raise AssertionError("the scorers disagree")
+
+
 def main(argv: list[str]) -> int:
     """`python -m benchmarks.decoding`."""
     options = parse(
         Options, argv, prog="benchmarks.decoding",
         description="Time decoding and scoring beside utils_qa's and the official algorithm.",
     )  # fmt: skip
-    from eval.squad import normal_words, raw_scores
-
     folder = Path(options.data)
+    vocabulary = folder / "vocab" / VOCABULARY
     for name in ("dev-v1.1.json", "dev-v2.0.json"):
-        task, gold = make_task(
-            folder / "squad" / name, folder / "vocab" / VOCABULARY, options.seed, 0
-        )
+        path = folder / "squad" / name
+        task, gold = make_task(path, vocabulary, options.seed, 0)
         print(f"{name}: {len(gold)} questions, {len(task.windows)} windows")
-        answers = ours(task)
-        compare(answers, pruned_search(task))
+        exact = ours(task)
+        compare(exact, pruned_search(task))
         if options.questions:
-            task, _ = make_task(
-                folder / "squad" / name, folder / "vocab" / VOCABULARY, options.seed,
-                options.questions,
-            )  # fmt: skip
-        timed = len(task.windows.tokens.examples)
-        seconds = alternate(options.rounds, lambda t=task: ours(t), lambda t=task: pruned_search(t))
-        report("decoding", seconds)
-        print(f"    of {timed} questions, n-best lists included")
-
-        def cold(gold: Any = gold, answers: Answers = answers) -> None:
-            normal_words.cache_clear()
-            raw_scores(gold, answers.texts)
-
-        seconds = alternate(
-            options.rounds, cold, lambda g=gold, a=answers: plain_scores(g, a.texts)
-        )
-        report("scoring", seconds)
-        slow_exact, slow_f1 = plain_scores(gold, answers.texts)
-        exact, f1 = raw_scores(gold, answers.texts)
-        if exact != slow_exact or any(abs(f1[i] - slow_f1[i]) > 1e-12 for i in f1):
-            raise AssertionError("the scorers disagree")
-        print(f"    of {len(gold)} questions, nothing remembered from before; same scores")
+            task, _ = make_task(path, vocabulary, options.seed, options.questions)
+        print(f"  decoding {len(task.windows.tokens.examples)} questions")
+        for lists, what in ((False, "answers, null odds"), (True, "... and n-best lists")):
+            sides = [partial(side, task, lists) for side in (ours, pruned_search)]
+            report(what, alternate(options.rounds, *sides))
+        print(f"  scoring {len(gold)} questions")
+        compare_scorers(gold, exact.texts)
+        sides = [partial(side, gold, exact.texts) for side in (cold_scores, plain_scores)]
+        report("nothing remembered", alternate(options.rounds, *sides))
     return 0
 
 

@@ -15,8 +15,10 @@ earlier start wins, then the shorter span.
 
 import json
 import math
+import operator
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +55,13 @@ class Spans(NamedTuple):
     end_logit: Floats  # (S,)
     score: Floats  # (S,)
 
+    def take(self, places: Any) -> "Spans":
+        """Those at some places (an index array, or a slice)."""
+        start, end, start_logit, end_logit, score = self
+        return Spans(
+            start[places], end[places], start_logit[places], end_logit[places], score[places]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
@@ -81,16 +90,16 @@ class Decoded:
 
     def candidate_columns(self) -> list[list[Any]]:
         """The candidates as six lists: texts, starts, ends, start logits, end logits, scores."""
-        columns: list[list[Any]] = [column.tolist() for column in self.spans]
         context = self.context
-        texts = [context[start:end] for start, end in zip(*columns[:2], strict=True)]
-        # Of equal texts the first place stays, because it is put in last.
-        places = sorted(
-            dict(zip(reversed(texts), reversed(range(len(texts))), strict=True)).values()
-        )
-        columns.insert(0, texts)
-        if len(places) < len(texts) or len(places) > self.n_best:
-            columns = [[column[i] for i in places[: self.n_best]] for column in columns]
+        starts, ends, *rest = [column.tolist() for column in self.spans]
+        texts = [context[start:end] for start, end in zip(starts, ends, strict=True)]
+        columns = [texts, starts, ends, *rest]
+        if len(set(texts)) < len(texts):
+            # Of equal texts the first place stays: going backwards it is put in last.
+            places = sorted({texts[i]: i for i in range(len(texts) - 1, -1, -1)}.values())
+            columns = [list(map(column.__getitem__, places)) for column in columns]
+        if len(columns[0]) > self.n_best:
+            columns = [column[: self.n_best] for column in columns]
         return columns
 
     @property
@@ -189,27 +198,28 @@ def _search_block(
     keep = min(n_best, length)
     floor = np.partition(best, length - keep, axis=1)[:, length - keep]  # (B,): the n-th best of it
     floor = np.maximum(floor, LOWEST)  # a window shorter than n: everything but the padding
-    row, kept_start = np.nonzero(best >= floor[:, None])  # (R,); ties at the floor all stay
+    # (R,) starts, by window; ties at the floor all stay
+    row, kept_start = np.divmod(np.flatnonzero(best >= floor[:, None]), length)
 
     reach = np.lib.stride_tricks.sliding_window_view(end, band, axis=1)  # (B, T, band), no copy
     span = start[row, kept_start, None] + reach[row, kept_start]  # (R, band)
-    place, offset = np.nonzero(span >= floor[row, None])  # (S,): by window, then start, then length
-    row, kept_start, span = row[place], kept_start[place], span[place, offset]
+    # (S,) spans, by window, then start, then length
+    found = np.flatnonzero(span >= floor[row, None])
+    place, offset = np.divmod(found, band)
+    row, kept_start, span = row[place], kept_start[place], span.ravel()[found]
 
     # One row per window, then a stable sort: the order of equal scores is the order of discovery.
-    found = np.bincount(row, minlength=rows)  # (B,)
-    slot = np.arange(len(row)) - np.repeat(np.cumsum(found) - found, found)
-    width = max(n_best, int(found.max()))
-    table = np.full((rows, width), -np.inf, np.float32)
-    table[row, slot] = span
-    ranked = np.argsort(-table, axis=1, kind="stable")[:, :n_best]  # (B, n_best)
-    scores = np.take_along_axis(table, ranked, axis=1)
-    span_start = np.full((rows, width), -1, np.int64)
-    span_start[row, slot] = kept_start
-    span_end = np.full((rows, width), -1, np.int64)
-    span_end[row, slot] = kept_start + offset
-    starts = np.take_along_axis(span_start, ranked, axis=1)
-    return scores, starts, np.take_along_axis(span_end, ranked, axis=1)
+    per_row = np.bincount(row, minlength=rows)  # (B,)
+    begin = np.cumsum(per_row) - per_row
+    width = max(n_best, int(per_row.max()))
+    table = np.full((rows, width), np.inf, np.float32)
+    table[row, np.arange(len(row)) - begin[row]] = -span
+    ranked = np.argsort(table, axis=1, kind="stable")[:, :n_best]  # (B, n_best)
+    there = ranked < per_row[:, None]
+    place = np.minimum(begin[:, None] + ranked, len(row) - 1)
+    scores = np.where(there, span[place], -np.inf)
+    starts = np.where(there, kept_start[place], -1)
+    return scores, starts, np.where(there, (kept_start + offset)[place], -1)
 
 
 def _sliding_maximum(values: Floats, width: int) -> Floats:
@@ -288,7 +298,7 @@ def decode(
     mixed = np.flatnonzero(windows_of[example[order]] > 1)
     keys = (spans.end, spans.start, -spans.score, example)
     order[mixed] = order[mixed][np.lexsort([key[order[mixed]] for key in keys])]
-    spans = Spans(*(column[order] for column in spans))
+    spans = spans.take(order)
     edges = np.searchsorted(example[order], np.arange(examples + 1)).tolist()
 
     cls = bounds[:-1]
@@ -297,7 +307,7 @@ def decode(
     null = by_null[np.cumsum(windows_of) - windows_of]  # (E,): the window with the lowest
     null_columns = (null_scores[null], start_logits[cls][null], end_logits[cls][null])
     return [
-        Decoded(context, Spans(*[column[low:high] for column in spans]), n_best, *nulls)
+        Decoded(context, spans.take(slice(low, high)), n_best, *nulls)
         for context, low, high, *nulls in zip(
             contexts, edges[:-1], edges[1:], *(c.tolist() for c in null_columns), strict=True
         )
@@ -321,7 +331,7 @@ def n_best_entries(decoded: Decoded, *, with_null: bool = True) -> list[dict[str
     if with_null:
         null = decoded.null_start_logit, decoded.null_end_logit, decoded.null_score
         # At equal scores the answer stands before the null.
-        place = sum(score >= decoded.null_score for score in columns[-1])
+        place = bisect_right(columns[-1], -decoded.null_score, key=operator.neg)
         for column, value in zip(columns, ("", None, None, *null), strict=True):
             column.insert(place, value)
     scores = columns.pop()

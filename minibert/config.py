@@ -53,7 +53,8 @@ class BertConfig:
         num_attention_heads: heads per layer (H); divides hidden_size.
         intermediate_size: width inside the feed-forward block (F).
         hidden_act: "gelu" is the exact erf form; "gelu_new" and "gelu_pytorch_tanh" the tanh form.
-        hidden_dropout_prob: after embeddings, attention output and feed-forward output.
+        hidden_dropout_prob: after embeddings, attention output (not DistilBERT) and feed-forward
+            output.
         attention_probs_dropout_prob: on the attention probabilities.
         max_position_embeddings: longest input, tokens.
         type_vocab_size: rows of the token-type embedding; 0 means there is none (DistilBERT).

@@ -14,14 +14,16 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         ValueError: a device that this machine or this build of torch does not have.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available()}
-    available["mps"] = torch.backends.mps.is_available()
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cuda": cuda, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    have = [kind for kind, count in counts.items() if count]
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
-    kind = name.split(":")[0]
-    if not available.get(kind, False):
-        have = ", ".join(kind for kind, there in available.items() if there)
-        raise ValueError(f"device {name!r} is not available; this machine has: {have}")
+        name = have[0]
+    numbered = [f"{kind}:{index}" for kind in have for index in range(counts[kind])]
+    if name not in (*have, *numbered):
+        raise ValueError(
+            f"device {name!r} is not available; this machine has: {', '.join(numbered)}"
+        )
     return torch.device(name)
 
 
@@ -37,7 +39,7 @@ def choose_amp_dtype(device: torch.device, choice: str = "auto") -> torch.dtype 
     """The dtype of mixed precision on a device, None for plain float32.
 
     "auto" is bfloat16 where the hardware has it, else float16 on a GPU; on a CPU without bfloat16
-    it is None, with a warning. A dtype named by the user is obeyed, with a warning where it is slow.
+    it is None, with a warning. A dtype named by the user is obeyed, with a warning where slow.
 
     Args:
         device: where the model runs.

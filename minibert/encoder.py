@@ -3,8 +3,8 @@
     BertModel
       embeddings       word + position + token type -> norm -> dropout
       layers.{i}       EncoderLayer, post-norm:
-        attention        x1 = attention_norm(x + dropout(attention(x)))
-        ffn              x2 = ffn_norm(x1 + dropout(ffn(x1)))
+        attention        x1 = attention_norm(x + attention_dropout(attention(x)))
+        ffn              x2 = ffn_norm(x1 + ffn_dropout(ffn(x1)))
 
 Dimensions, everywhere in this package:
 
@@ -127,13 +127,18 @@ class EncoderLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.ffn = FeedForward(config)
         self.ffn_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        # DistilBERT has none on the attention's output (transformers' modeling_distilbert.py).
+        has_attention_dropout = config.model_type == "bert"
+        self.attention_dropout = (
+            nn.Dropout(config.hidden_dropout_prob) if has_attention_dropout else nn.Identity()
+        )
+        self.ffn_dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
         """(N, D) -> (N, D)."""
-        attended = self.dropout(self.attention(hidden_states, batch))
+        attended = self.attention_dropout(self.attention(hidden_states, batch))
         hidden_states = self.attention_norm(hidden_states + attended)
-        transformed = self.dropout(self.ffn(hidden_states))
+        transformed = self.ffn_dropout(self.ffn(hidden_states))
         return self.ffn_norm(hidden_states + transformed)  # type: ignore[no-any-return]
 
 

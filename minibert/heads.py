@@ -79,7 +79,8 @@ class BertForQuestionAnswering(nn.Module):
         self.config = config
         self.load_report: LoadReport | None = None
         self.encoder = BertModel(config)
-        self.dropout = nn.Dropout(config.qa_dropout)
+        has_dropout = config.model_type == "distilbert"
+        self.dropout = nn.Dropout(config.qa_dropout) if has_dropout else nn.Identity()
         self.span = nn.Linear(config.hidden_size, 2)
         initialise(self.span, config.initializer_range)
 

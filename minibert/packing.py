@@ -111,8 +111,10 @@ class PackedBatch:
         Raises:
             ValueError: shapes differ, a mask has a hole in it, or a row has no real token.
         """
-        if input_ids.dim() != 2:
-            raise ValueError(f"input_ids have shape {tuple(input_ids.shape)}, expected (B, T)")
+        if input_ids.dim() != 2 or not len(input_ids):
+            raise ValueError(
+                f"input_ids have shape {tuple(input_ids.shape)}, expected (B, T) with B at least 1"
+            )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         for name, value in (("attention_mask", mask), ("token_type_ids", types)):

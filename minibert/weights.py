@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from minibert.config import BertConfig
+from minibert.safetensors_file import read_safetensors
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -106,13 +107,16 @@ class LoadReport:
     new: tuple[str, ...]
 
 
-def their_names(parameters: Iterable[str], config: BertConfig, task: Task) -> dict[str, str]:
-    """Our parameter names -> the checkpoint's, without the family's prefix.
+def their_names(
+    parameters: Iterable[str], config: BertConfig, task: Task, prefix: str
+) -> dict[str, str]:
+    """Our parameter names -> the checkpoint's.
 
     Args:
         parameters: as in `named_parameters()` of a task model, e.g. "encoder.layers.0.ffn.up.bias".
         config: gives the family.
         task: gives the head's names.
+        prefix: before the encoder's names: "bert.", "distilbert.", or "" for a bare encoder's file.
     """
     table = _ENCODER_NAMES[config.model_type]
     names = {}
@@ -121,7 +125,7 @@ def their_names(parameters: Iterable[str], config: BertConfig, task: Task) -> di
         if module.startswith("encoder."):
             layer = re.search(r"layers\.(\d+)\.", module)
             template = re.sub(r"layers\.\d+\.", "layers.{i}.", module.removeprefix("encoder."))
-            theirs = table[template].format(i=layer[1] if layer else "")
+            theirs = prefix + table[template].format(i=layer[1] if layer else "")
         else:
             theirs = task.head[module]
         names[parameter] = f"{theirs}.{kind}"
@@ -138,7 +142,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         ValueError: no weights, an unreadable file, or an index that names what is not there.
     """
     if (folder / SINGLE_FILE).exists():
-        return _read_file(folder / SINGLE_FILE)
+        return read_safetensors(folder / SINGLE_FILE)
     if not (folder / INDEX_FILE).exists():
         found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         if "pytorch_model.bin" in found:
@@ -150,7 +154,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(index.values()))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{folder / INDEX_FILE} is not a safetensors index") from None
     tensors: dict[str, Tensor] = {}
     for shard in shards:
@@ -160,7 +164,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             raise ValueError(
                 f"{folder} has no {shard}, which {INDEX_FILE} names; download it again"
             )
-        part = _read_file(folder / shard)
+        part = read_safetensors(folder / shard)
         twice = sorted(set(part) & set(tensors))
         if twice:
             raise ValueError(f"{folder / shard} repeats tensors of another shard: {twice}")
@@ -169,27 +173,6 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         different = sorted(set(tensors) ^ set(index))
         raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {different}")
     return tensors
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    start = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(64)
-    disguises = {b"PK\x03\x04": "a pickle", b"\x80\x02": "a pickle", b"<!": "an HTML page"}
-    disguises |= {b"<h": "an HTML page", b"version https://git-lfs": "a git-lfs pointer"}
-    for magic, what in disguises.items():
-        if start.startswith(magic):
-            raise ValueError(f"{path} is {what}, not safetensors weights; download it again")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is not a readable safetensors file ({error}); download it again"
-        ) from None
 
 
 def load_weights(
@@ -211,11 +194,14 @@ def load_weights(
         ValueError: one sentence with everything missing, unexpected, mis-shaped or not finite.
     """
     parameters = dict(model.named_parameters())
-    theirs = their_names(parameters, config, task)
+    prefix = f"{config.model_type}."
+    if not any(name.startswith(prefix) for name in tensors):
+        prefix = ""  # saved from the encoder alone
+    theirs = their_names(parameters, config, task, prefix)
     found: dict[str, tuple[str, Tensor]] = {}
     problems = []
     for name, tensor in tensors.items():
-        plain = _plain_name(name, config)
+        plain = _todays_name(name)
         if plain in found:
             problems.append(f"duplicate: {name} and {found[plain][0]}")
         found[plain] = (name, tensor)
@@ -236,16 +222,16 @@ def load_weights(
             problems.append(f"shape of {plain}: {tuple(tensor.shape)}, expected {tuple(wanted)}")
         elif tensor.dtype not in _FLOATS:
             problems.append(f"dtype of {plain}: {tensor.dtype}, expected a float")
-        elif not bool(tensor.isfinite().all()):
+        elif not bool((tensor := tensor.to(torch.float32)).isfinite().all()):
             problems.append(f"not finite: {plain}")
         else:
-            state[ours] = tensor.to(torch.float32)
+            state[ours] = tensor
             loaded.append(ours)
     if new and len(new) != sum(not name.startswith("encoder.") for name in parameters):
         problems.append(f"incomplete head: only {new} missing")
     ignored = []
     for plain, (name, _) in found.items():
-        if any(re.fullmatch(pattern, plain) for pattern in task.ignored):
+        if any(re.fullmatch(pattern, plain.removeprefix(prefix)) for pattern in task.ignored):
             ignored.append(name)
         else:
             problems.append(f"unexpected: {name}")
@@ -258,13 +244,12 @@ def load_weights(
     return tuple(loaded), tuple(sorted(ignored)), tuple(new)
 
 
-def _plain_name(name: str, config: BertConfig) -> str:
-    """A file's tensor name without the family's prefix and in today's spelling.
+def _todays_name(name: str) -> str:
+    """A file's tensor name in today's spelling.
 
     Only an exact trailing LayerNorm.gamma or LayerNorm.beta is an old spelling; any other "gamma"
     belongs to somebody else's parameter (renaming those broke loaders before).
     """
-    name = name.removeprefix(config.model_type + ".")
     name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
     return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
 
@@ -281,12 +266,9 @@ def save_weights(model: nn.Module, config: BertConfig, task: Task, folder: Path)
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    names = their_names(dict(model.named_parameters()), config, task)
+    names = their_names(dict(model.named_parameters()), config, task, f"{config.model_type}.")
     tensors = {
-        # The prefix sets the encoder apart from the head, as transformers writes it.
-        (f"{config.model_type}." if ours.startswith("encoder.") else "") + names[ours]: (
-            parameter.detach().to("cpu", torch.float32).contiguous()
-        )
+        names[ours]: parameter.detach().to("cpu", torch.float32).contiguous()
         for ours, parameter in model.named_parameters()
     }
     family = {"bert": "Bert", "distilbert": "DistilBert"}[config.model_type]

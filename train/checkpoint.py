@@ -80,7 +80,7 @@ def save_checkpoint(
         "state.json": (json.dumps(values, indent=2, allow_nan=False) + "\n").encode(),
     }
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    files[MANIFEST] = (json.dumps(sums, indent=2) + "\n").encode()
+    files[MANIFEST] = json.dumps(sums, indent=2).encode()
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

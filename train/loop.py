@@ -99,8 +99,10 @@ def train(
         run.log_update(state.update, epoch, loss_value, lr, norm_value, size, scale)
         if ends_epoch or (options.eval_every and state.update % options.eval_every == 0):
             evaluate()
-        if ends_epoch or state.update % options.save_every == 0 or run.stop_requested:
+        if ends_epoch or state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
+    if state.update != run.saved_update:  # stopped between two checkpoints
+        run.save(model, optimizer, scaler, state)
 
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:

@@ -56,6 +56,7 @@ class Run:
     Attributes:
         folder: RUN.
         stop_status: exit status of the signal that asked to stop, 0 if none did.
+        saved_update: updates made in the newest checkpoint, 0 without one.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Run:
         self.options = options
         self.items = items
         self.stop_status = 0
+        self.saved_update = 0
         self._started = time.monotonic()
         self._last = self._started
         self._total = total_updates
@@ -152,6 +154,7 @@ class Run:
         keep = self.options.keep_checkpoints
         log_bytes = self._log.tell()
         save_checkpoint(self._checkpoints, model, optimizer, scaler, state, log_bytes, keep)
+        self.saved_update = state.update
         self._last = time.monotonic()
 
     def restore(
@@ -169,6 +172,7 @@ class Run:
                 state, log_bytes = load_checkpoint(folder, model, optimizer, scaler)
                 self._log.truncate(log_bytes)
                 self._log.seek(log_bytes)
+                self.saved_update = state.update
                 return state
             aside = folder.with_name(f"damaged-{folder.name}")
             shutil.rmtree(aside, ignore_errors=True)

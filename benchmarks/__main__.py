@@ -1,0 +1,66 @@
+"""Everything that is measured, in one table.
+
+python -m benchmarks --data FOLDER               all of it (FOLDER/squad, FOLDER/vocab)
+python -m benchmarks step inference --quick      some of it, few rounds: a look, no figures
+"""
+
+import importlib
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from data.command import UsageError, parser, run_command
+
+NAMES = ("step", "memory", "inference", "features", "decoding", "startup")
+
+
+def main(argv: list[str]) -> int:
+    """Measure, and print one Markdown table."""
+    made = parser("benchmarks", "Time and memory beside transformers, alternately, in one run.")
+    made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; none: all")
+    made.add_argument(
+        "--data",
+        default=os.environ.get("MINIBERT_DATA", ""),
+        help="folder with squad/ and vocab/ (default: the environment variable MINIBERT_DATA)",
+    )
+    made.add_argument("--quick", action="store_true", help="small and few rounds: a look")
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    values, unknown = made.parse_known_args(argv)
+    made.refuse_unknown(unknown)
+    for name in values.names:
+        if name not in NAMES:
+            raise UsageError(f"no benchmark is called {name}; there are {', '.join(NAMES)}")
+    if not (Path(values.data) / "squad").is_dir():
+        raise UsageError(
+            f"--data {values.data or '(not given)'} is not a folder with squad/ and vocab/; "
+            "name it, or set MINIBERT_DATA"
+        )
+    from benchmarks.timing import table
+
+    rows = []
+    for name in values.names or NAMES:
+        print(name, end=" ", file=sys.stderr, flush=True)
+        begin = time.perf_counter()
+        measure = importlib.import_module(f"benchmarks.{name}").measure
+        rows += measure(Path(values.data), values.quick)
+        print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    print(environment() + (", --quick: not figures to quote" if values.quick else "") + "\n")
+    print(table(rows))
+    return 0
+
+
+def environment() -> str:
+    """What the figures depend on, in one line."""
+    from importlib.metadata import version
+
+    import torch
+
+    where = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads"
+    packages = ("torch", "transformers", "tokenizers")
+    return ", ".join([*(f"{name} {version(name)}" for name in packages), where])
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,60 @@
+"""Run a command as `python -m MODULE` would, in a forked child: torch is imported once for all."""
+
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+
+import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
+import torch._dynamo  # noqa: F401  likewise: the first optimizer imports it
+
+from data.command import run_command
+
+
+def forked(
+    module: str, *words: object, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Status, standard output and standard error of a command.
+
+    Args:
+        module: "train.squad".
+        words: its command line.
+        stdin: what it reads.
+        environment: variables to set.
+    """
+    with (
+        tempfile.TemporaryFile("w+") as given,
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+    ):
+        given.write(stdin)
+        given.flush()
+        given.seek(0)
+        main = importlib.import_module(module).main
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                for stream, number in ((given, 0), (output, 1), (errors, 2)):
+                    os.dup2(stream.fileno(), number)
+                # pytest's capturing stands in sys.std*; a real process has the descriptors
+                sys.stdin = os.fdopen(0, "r", closefd=False)
+                sys.stdout = os.fdopen(1, "w", closefd=False)
+                sys.stderr = os.fdopen(2, "w", closefd=False)
+                os.environ.update(environment or {})
+                sys.argv = [module, *map(str, words)]
+                run_command(main)
+            except SystemExit as leaving:
+                status = leaving.code if isinstance(leaving.code, int) else 0
+                sys.stdout.flush()
+                sys.stderr.flush()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        output.seek(0)
+        errors.seek(0)
+        return status, output.read(), errors.read()

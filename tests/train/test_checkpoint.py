@@ -1,0 +1,132 @@
+"""Checkpoints: exact round trip, damage detected, rotation, nothing half-written."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from train.checkpoint import (
+    TrainState,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
+from train.optim import make_optimizer
+from train.options import TrainOptions
+
+
+def trained(steps=3, seed=0):
+    """A small model with an optimizer that has state, and a scaler that has moved."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.Linear(7, 2))
+    optimizer = make_optimizer(model, TrainOptions())
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+    for _ in range(steps):
+        scaler.scale(model(torch.randn(4, 5)).square().sum()).backward()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    return model, optimizer, scaler
+
+
+def everything(model, optimizer, scaler):
+    """All that a checkpoint must bring back, as comparable values."""
+    return (
+        [p.detach().clone() for p in model.parameters()],
+        [
+            tensor.clone()
+            for _, entry in sorted(optimizer.state_dict()["state"].items())
+            for _, tensor in sorted(entry.items())
+        ],
+        scaler.state_dict(),
+    )
+
+
+def test_a_checkpoint_brings_everything_back_bit_for_bit(tmp_path):
+    model, optimizer, scaler = trained()
+    state = TrainState(update=7, skipped=2, best_score=0.1 + 0.2, best_update=5)
+    folder = save_checkpoint(tmp_path, model, optimizer, scaler, state, 123, keep=2)
+    assert verify_checkpoint(folder) is None
+    others = trained(steps=1, seed=9)
+    loaded, log_bytes = load_checkpoint(folder, *others)
+    assert (loaded, log_bytes) == (state, 123)
+    for ours, theirs in zip(
+        everything(model, optimizer, scaler)[:2], everything(*others)[:2], strict=True
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert scaler.state_dict() == others[2].state_dict()
+    assert scaler.state_dict()["scale"] != 1024.0
+
+
+def test_training_goes_on_the_same_after_loading(tmp_path):
+    one = trained()
+    folder = save_checkpoint(tmp_path, *one, TrainState(update=3), 0, keep=1)
+    two = trained(steps=1, seed=9)
+    load_checkpoint(folder, *two)
+    for model, optimizer, scaler in (one, two):
+        torch.manual_seed(4)
+        scaler.scale(model(torch.randn(4, 5)).square().sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    for ours, theirs in zip(one[0].parameters(), two[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_only_the_newest_checkpoints_stay_and_no_temporary_files(tmp_path):
+    one = trained()
+    for update in (1, 2, 3, 20):
+        save_checkpoint(tmp_path, *one, TrainState(update=update), 0, keep=2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["update-000003", "update-000020"]
+    assert {path.name for path in tmp_path.iterdir()} == {"update-000003", "update-000020"}
+    names = {path.name for path in (tmp_path / "update-000020").iterdir()}
+    assert names == {"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    "file", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+)
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "delete"])
+def test_every_damage_is_detected(tmp_path, file, damage):
+    folder = save_checkpoint(tmp_path, *trained(), TrainState(update=1), 0, keep=1)
+    path = folder / file
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 1
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes({"flip": content, "cut": content[:-1], "empty": b""}[damage])
+    assert verify_checkpoint(folder) is not None
+
+
+def test_files_of_another_checkpoint_are_detected(tmp_path):
+    first = save_checkpoint(tmp_path, *trained(), TrainState(update=1), 0, keep=2)
+    second = save_checkpoint(tmp_path, *trained(seed=3), TrainState(update=2), 0, keep=2)
+    shutil.copy(first / "model.safetensors", second / "model.safetensors")
+    assert verify_checkpoint(second) is not None
+
+
+def test_a_failing_save_leaves_the_earlier_checkpoint_and_no_rubbish(tmp_path, monkeypatch):
+    one = trained()
+    first = save_checkpoint(tmp_path, *one, TrainState(update=1), 0, keep=1)
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.checkpoint.write_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path, *one, TrainState(update=2), 0, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]
+    assert verify_checkpoint(first) is None
+
+
+def test_a_model_of_other_sizes_is_refused(tmp_path):
+    folder = save_checkpoint(tmp_path, *trained(), TrainState(update=1), 0, keep=1)
+    model = nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    optimizer = make_optimizer(model, TrainOptions())
+    with pytest.raises(ValueError, match="other sizes"):
+        load_checkpoint(folder, model, optimizer, torch.amp.GradScaler("cpu"))

@@ -1,0 +1,256 @@
+"""`python -m train.squad` as a user meets it: files written, mistakes answered in one sentence."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.squad import read_squad
+from tests.forked import forked
+from tests.train.little import little_arguments, write_little
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    write_little(folder)
+    return folder
+
+
+def command(*words, module="train.squad", stdin=""):
+    """Run a command where no hub and no download can be reached."""
+    offline = {"HF_HUB_OFFLINE": "1", "MINIBERT_SQUAD_URL": "http://127.0.0.1:9/"}
+    return forked(module, *words, stdin=stdin, environment=offline)
+
+
+def assert_one_sentence(done, *fragments):
+    status, _, errors = done
+    assert status == 2, done
+    lines = errors.strip().splitlines()
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in errors
+    for fragment in fragments:
+        assert fragment in lines[0], lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(files, tmp_path_factory):
+    """One whole run in a process of its own: (run folder, what it printed)."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    status, output, errors = command(*little_arguments(files, run, "--warmup", "2"))
+    assert status == 0, errors
+    return run, output
+
+
+def test_a_run_leaves_everything_it_promises(files, finished):
+    run, output = finished
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "options.json", "env.json", "log.jsonl", "metrics.json", "predictions.json",
+        "null_odds.json", "na_probs.json", "nbest.json", "checkpoints", "best", "training.png",
+    }  # fmt: skip
+    dev = read_squad(files / "dev.json").examples
+    predictions = json.loads((run / "predictions.json").read_bytes())
+    assert list(predictions) == [example.id for example in dev]
+    for example in dev:
+        assert predictions[example.id] in example.context
+    metrics = json.loads((run / "metrics.json").read_bytes())
+    assert list(metrics)[:3] == ["exact", "f1", "total"]
+    assert metrics["total"] == len(dev)
+    assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert str(run / "best") in output
+    assert "Question:" in output
+
+
+def test_the_log_is_strict_json_with_times_apart(finished):
+    run, _ = finished
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    updates = [line for line in lines if line["event"] == "update"]
+    assert [line["update"] for line in updates] == list(range(1, len(updates) + 1))
+    assert all("elapsed_s" in line["time"] for line in lines)
+    assert not any("_s" in key for line in updates for key in line if key != "time")
+    assert [line["epoch"] for line in lines if line["event"] == "eval"] == [1.0, 2.0]
+
+
+def test_the_best_checkpoint_is_the_one_of_the_highest_f1(finished):
+    run, _ = finished
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    best = max(line["f1"] for line in lines if line["event"] == "eval")
+    assert json.loads((run / "metrics.json").read_bytes())["f1"] == best
+
+
+def test_no_path_of_this_machine_is_in_the_saved_model(files, finished):
+    run, _ = finished
+    for path in (run / "best").iterdir():
+        content = path.read_bytes()
+        assert str(files).encode() not in content
+        assert str(Path.home()).encode() + b"/" not in content
+
+
+def test_the_saved_model_predicts_what_the_run_predicted(files, finished, tmp_path):
+    run, _ = finished
+    status, _, errors = command(
+        "--model", run, "--data-file", files / "dev.json", "--output-dir", tmp_path,
+        module="eval.predict",
+    )  # fmt: skip
+    assert status == 0, errors
+    for name in ("predictions.json", "null_odds.json"):
+        ours, theirs = (json.loads((folder / name).read_bytes()) for folder in (tmp_path, run))
+        assert ours == pytest.approx(theirs, abs=1e-4) if "odds" in name else ours == theirs
+
+
+def test_the_official_scorer_agrees_with_metrics_json(files, finished):
+    run, _ = finished
+    status, output, errors = command(
+        files / "dev.json", run / "predictions.json", module="eval.squad"
+    )
+    assert status == 0, errors
+    scored, metrics = json.loads(output), json.loads((run / "metrics.json").read_bytes())
+    assert {key: metrics[key] for key in scored} == scored
+
+
+def test_answer_gives_offsets_into_the_context_from_flags_and_from_lines(finished):
+    run, _ = finished
+    context = "the old bridge was built by anna in one two three . the new tower was white ."
+    status, output, errors = command(
+        "--model", run, "--question", "who was the bridge ?", "--context", context, "--top", 3,
+        "--json", "--null-threshold", 1e9, module="eval.answer",
+    )  # fmt: skip
+    assert status == 0, errors
+    reply = json.loads(output)
+    assert reply["answer"] == context[reply["start"] : reply["end"]]
+    assert [one["text"] for one in reply["top"]] == [
+        context[one["start"] : one["end"]] for one in reply["top"]
+    ]
+    lines = [{"id": "a", "question": "who was the bridge ?", "context": context}]
+    lines.append({"question": "what ?", "context": ""})
+    text = "\n".join(map(json.dumps, lines)) + "\n"
+    status, output, errors = command(
+        "--model", run, "--top", 3, "--null-threshold", 1e9, module="eval.answer", stdin=text
+    )
+    assert status == 0, errors
+    first, second = map(json.loads, output.splitlines())
+    assert first == {"id": "a", **reply}
+    assert (second["id"], second["answer"], second["null_odds"]) == (2, "", None)
+
+
+def test_mistakes_are_answered_in_one_sentence(files, tmp_path):
+    def arguments(*more):
+        return little_arguments(files, tmp_path / "run", *more)
+
+    assert_one_sentence(command("--epoch", "2"), "--epoch", "--epochs")
+    assert_one_sentence(command(*arguments("--lr", "-1")), "--lr", "-1")
+    assert_one_sentence(command(*arguments("--lr", "fast")), "--lr", "fast")
+    assert_one_sentence(command(*arguments("--batch-size", "4", "--accumulate", "5")), "--batch-")
+    assert_one_sentence(command(*arguments("--max-length", "500")), "500", "40 positions")
+    assert_one_sentence(command(*arguments("--doc-stride", "31")), "--doc-stride")
+    assert_one_sentence(command(*arguments("--device", "cuda:7")), "cuda:7", "cpu")
+    assert_one_sentence(command("--resume"), "--output-dir")
+    assert_one_sentence(command("--resume", "--output-dir", tmp_path), "not a run folder")
+
+
+def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
+    def with_train(text, name="bad.json"):
+        path = tmp_path / name
+        path.write_text(text)
+        words = little_arguments(files, tmp_path / "run")
+        words[words.index("--train-file") + 1] = str(path)
+        return command(*words)
+
+    good = (files / "train.json").read_text()
+    assert_one_sentence(with_train(""), "bad.json", "not JSON")
+    assert_one_sentence(with_train("{"), "not JSON", "line 1")
+    assert_one_sentence(with_train("[]"), "'data'")
+    assert_one_sentence(with_train('{"data": []}'), "no questions")
+    shifted = json.loads(good)
+    question = shifted["data"][0]["paragraphs"][0]["qas"][0]
+    question["answers"][0]["answer_start"] += 500
+    assert_one_sentence(with_train(json.dumps(shifted)), question["id"], "answer_start")
+    words = little_arguments(files, tmp_path / "run")
+    words[words.index("--dev-file") + 1] = str(tmp_path / "none.json")
+    assert_one_sentence(command(*words), "none.json", "does not exist")
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_without_network_and_cache_both_ways_out_are_named(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
+    assert_one_sentence(command("--output-dir", tmp_path / "a"), "--demo", "--train-file")
+    words = ["--train-file", files / "train.json", "--dev-file", files / "dev.json"]
+    assert_one_sentence(
+        command(*words, "--output-dir", tmp_path / "b"), "google-bert/bert-base-uncased", "--demo"
+    )
+
+
+def test_a_folder_in_use_is_refused_and_overwrite_only_deletes_runs(files, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("keep me")
+    assert_one_sentence(command(*little_arguments(files, folder)), "not empty", "--resume")
+    assert_one_sentence(command(*little_arguments(files, folder, "--overwrite")), "not a run")
+    assert (folder / "letter.txt").read_text() == "keep me"
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_leaves_no_traceback(files, tmp_path):
+    run = tmp_path / "run"
+    words = little_arguments(files, run, "--epochs", "100000", "--save-every", "100000")
+    with subprocess.Popen(
+        [sys.executable, "-m", "train.squad", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        log = run / "log.jsonl"
+        deadline = time.monotonic() + 60
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert f"--resume --output-dir {run}" in output
+    assert list((run / "checkpoints").glob("update-*"))
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path):
+    run = tmp_path / "run"
+    status, output, errors = command(*little_arguments(files, run, "--dry-run"))
+    assert status == 0, errors
+    assert "updates of 12 windows" in output
+    assert "minutes" in output
+    assert "GB" in output
+    assert not run.exists()
+
+
+def test_answerable_only_and_train_fraction_choose_questions(files, tmp_path):
+    words = little_arguments(files, tmp_path / "run", "--dry-run", "--train-fraction", "0.5")
+    output = command(*words)[1]
+    assert "train: 11 of 22 questions" in output
+    words = little_arguments(files, tmp_path / "run", "--dry-run", "--answerable-only")
+    assert "train: 15 of 22 questions, 0 impossible" in command(*words)[1]
+
+
+def test_v1_data_is_always_answered(files, tmp_path):
+    for name in ("train", "dev"):
+        document = json.loads((files / f"{name}.json").read_text())
+        for paragraph in document["data"][0]["paragraphs"]:
+            paragraph["qas"] = [
+                {key: value for key, value in qa.items() if key != "is_impossible"}
+                for qa in paragraph["qas"]
+                if qa["answers"]
+            ]
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    words = little_arguments(files, tmp_path / "run")
+    for flag, name in (("--train-file", "train"), ("--dev-file", "dev")):
+        words[words.index(flag) + 1] = str(tmp_path / f"{name}.json")
+    status, _, errors = command(*words)
+    assert status == 0, errors
+    predictions = json.loads((tmp_path / "run" / "predictions.json").read_bytes())
+    assert all(predictions.values())
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_bytes())
+    assert "NoAns_total" not in metrics
