@@ -23,7 +23,6 @@ import torch
 from benchmarks.timing import Row, alternate
 from benchmarks.workload import (
     DEV_FILE,
-    MAX_LENGTH,
     SIZES,
     as_features,
     copy_weights,
@@ -34,7 +33,7 @@ from benchmarks.workload import (
     synchronise,
 )
 from data.windows import Ints, Windows
-from eval.predict import WindowLogits, predict_logits
+from eval.answerer import WindowLogits, predict_logits
 
 PEER_BATCH = 8
 GOALS = {"padded to 384": 2.0, "dynamic": 1.5, "length-sorted": 1.0, "file order": None}
@@ -148,7 +147,7 @@ def peer_logits(
     """The peer's start and end logits, (B, T) float32 on the CPU, batch by batch."""
     from transformers import DataCollatorWithPadding
 
-    collator: Any = DataCollatorWithPadding(tokenizer, padding=padding, max_length=MAX_LENGTH)
+    collator: Any = DataCollatorWithPadding(tokenizer, padding=padding)
     logits = []
     with (
         torch.inference_mode(),

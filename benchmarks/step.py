@@ -27,7 +27,6 @@ from torch.nn.utils import clip_grad_norm_
 from benchmarks.timing import Row, alternate
 from benchmarks.workload import (
     BATCH_SIZE,
-    MAX_LENGTH,
     OPTIONS,
     SIZES,
     TRAIN_FILE,
@@ -55,6 +54,7 @@ class NoRun:
     """Stands in for a run folder: nothing is logged or saved."""
 
     stop_requested = False
+    saved_update = 0
 
     def log(self, *values: Any, **more: Any) -> None: ...
 
@@ -152,17 +152,17 @@ def our_step(
         logits = model(batch.packed)
         return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
-    def run(chosen: Ints) -> None:
-        plan = BatchPlan(len(chosen), BATCH_SIZE, 1, 1, 0)
+    def step(chosen: Ints) -> None:
+        plan, run = BatchPlan(len(chosen), BATCH_SIZE, 1, 1, 0), cast(Run, NoRun())
         train(
-            model, optimizer, scaler, plan, OPTIONS, TrainState(), cast(Run, NoRun()), device, amp_dtype,
+            model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype,
             make_batch=lambda items: collate(windows, chosen[items]),
             loss_sum=loss_sum,
             evaluate=lambda: None,
         )  # fmt: skip
         synchronise(device)
 
-    return run
+    return step
 
 
 def peer_step(
@@ -177,7 +177,7 @@ def peer_step(
     scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
     def run(features: list[dict[str, Any]], padding: str | bool) -> None:
-        collator: Any = DataCollatorWithPadding(tokenizer, padding=padding, max_length=MAX_LENGTH)
+        collator: Any = DataCollatorWithPadding(tokenizer, padding=padding)
         model.train()
         for begin in range(0, len(features), BATCH_SIZE):
             batch = collator(features[begin : begin + BATCH_SIZE]).to(device)

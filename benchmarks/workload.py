@@ -103,7 +103,7 @@ def make_peer_tokenizer(folder: Path) -> Any:
 
     with tempfile.TemporaryDirectory() as saved:
         read_tokenizer(folder).save(saved)
-        return AutoTokenizer.from_pretrained(saved)
+        return AutoTokenizer.from_pretrained(saved, model_max_length=MAX_LENGTH)
 
 
 def quiet_transformers() -> None:

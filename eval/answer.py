@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from data.command import UsageError, option, parse, run_command
 
 if TYPE_CHECKING:
-    from eval.predict import Answerer
+    from eval.answerer import Answerer
     from eval.spans import Decoded
 
 LINES_PER_BATCH = 64  # lines answered together when reading standard input
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         except UnicodeDecodeError:
             raise UsageError(f"--context-file {options.context_file} is not UTF-8 text") from None
 
-    from eval.predict import Answerer
+    from eval.answerer import Answerer
 
     answerer = Answerer.load(options.model, options.revision, options.device).with_settings(
         null_threshold=options.null_threshold

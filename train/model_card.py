@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from minibert.weights import write_file
-from train.squad import SquadOptions
 from train.squad_inputs import Inputs
+from train.squad_options import SquadOptions
 
 
 def write_model_card(

@@ -68,7 +68,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         checks = {
-            "--epochs": (self.epochs, self.epochs > 0, "more than 0"),
+            "--epochs": (self.epochs, 0 < self.epochs < 1e6, "more than 0"),
             "--batch-size": (self.batch_size, self.batch_size >= 1, "at least 1"),
             "--accumulate": (
                 self.accumulate,
@@ -76,20 +76,22 @@ class TrainOptions:
                 f"1 to --batch-size {self.batch_size}",
             ),
             "--lr": (self.lr, 0 < self.lr < 10, "more than 0 (and below 10)"),
-            "--warmup": (self.warmup, self.warmup >= 0, "0 or more"),
+            "--warmup": (self.warmup, 0 <= self.warmup < 1e9, "0 or more"),
             "--weight-decay": (self.weight_decay, 0 <= self.weight_decay < 1, "0 to below 1"),
-            "--clip-norm": (self.clip_norm, self.clip_norm >= 0, "0 or more"),
+            "--clip-norm": (self.clip_norm, 0 <= self.clip_norm < 1e9, "0 or more"),
             "--dropout": (self.dropout, 0 <= (self.dropout or 0) < 1, "0 to below 1"),
             "--seed": (self.seed, 0 <= self.seed < 2**31, "0 to 2147483647"),
             "--threads": (self.threads, self.threads >= 0, "0 or more"),
             "--eval-every": (self.eval_every, self.eval_every >= 0, "0 or more"),
             "--save-every": (self.save_every, self.save_every >= 1, "at least 1"),
             "--keep-checkpoints": (self.keep_checkpoints, self.keep_checkpoints >= 1, "at least 1"),
-            "--max-minutes": (self.max_minutes, self.max_minutes >= 0, "0 or more"),
+            "--max-minutes": (self.max_minutes, 0 <= self.max_minutes < 1e9, "0 or more"),
         }
         for flag, (value, good, wanted) in checks.items():
             if not good:
                 raise UsageError(f"{flag} is {value}, expected {wanted}")
+        if self.amp_dtype != "auto" and not self.amp:
+            raise UsageError(f"--amp-dtype {self.amp_dtype} does nothing without --amp; add it")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite contradict each other; give one of them")
         if self.resume and not self.output_dir:

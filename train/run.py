@@ -7,13 +7,10 @@ RUN/log.jsonl        one strict-JSON line per event; times in their own object, 
 RUN/checkpoints/     see train/checkpoint.py
 """
 
-import hashlib
 import json
 import os
-import platform
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import asdict, fields
@@ -34,6 +31,7 @@ from train.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from train.environment import environment
 from train.options import TrainOptions
 
 # Options that a resumed run may be given anew: they change nothing that is computed.
@@ -219,18 +217,16 @@ class Run:
         self._log.close()
 
 
-def prepare_folder(folder: Path, options: TrainOptions) -> None:
-    """Refuse to mix two runs in one folder.
+def check_folder(folder: Path, options: TrainOptions) -> None:
+    """Refuse to mix two runs in one folder, before any work is done.
 
     Raises:
         UsageError: the folder holds something and neither --resume nor --overwrite was given, or
             --overwrite would delete a folder that is no run.
     """
-    if options.resume:
-        return
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output-dir {folder} is a file, expected a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if options.resume or options.dry_run or not folder.is_dir() or not any(folder.iterdir()):
         return
     if not options.overwrite:
         raise UsageError(
@@ -239,7 +235,12 @@ def prepare_folder(folder: Path, options: TrainOptions) -> None:
         )
     if not (folder / "options.json").exists():
         raise UsageError(f"--overwrite: {folder} is not a run folder, nothing was deleted")
-    shutil.rmtree(folder)
+
+
+def clear_folder(folder: Path, options: TrainOptions) -> None:
+    """Delete the earlier run that --overwrite allows to delete."""
+    if options.overwrite and not options.dry_run and (folder / "options.json").exists():
+        shutil.rmtree(folder)
 
 
 def saved_run(folder: Path) -> dict[str, Any]:
@@ -288,50 +289,6 @@ def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> d
     """The saved values of options that this version still has."""
     names = {field.name for field in fields(options_class)}
     return {name: value for name, value in saved.items() if name in names}
-
-
-def environment() -> dict[str, Any]:
-    """Versions, threads and devices: what the bits of a run may depend on; no host, no paths."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for package in ("torch", "tokenizers", "safetensors", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """The commit of this source tree, with + if files were changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

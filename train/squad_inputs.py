@@ -1,6 +1,7 @@
 """What `train.squad` reads before it trains: files, tokenizer, windows, model; counted and told."""
 
 import random
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from data.download import squad_file
 from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
-from eval.predict import QASettings, make_example_windows
+from eval.answerer import QASettings, make_example_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles, find_model
-from train.run import file_sha256
-from train.squad import SquadOptions
+from train.environment import file_sha256
+from train.squad_options import SquadOptions
 
 
 @dataclass
@@ -50,7 +51,8 @@ class Inputs:
 
 def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
     """Write the demo's world below `folder` and train on it, from random weights."""
-    files = write_demo(folder / "demo", options.seed)
+    where = Path(tempfile.mkdtemp(prefix="minibert-demo-")) if options.dry_run else folder / "demo"
+    files = write_demo(where, options.seed)
     return replace(
         options, train_file=str(files.train), dev_file=str(files.dev), from_scratch=str(files.model)
     )

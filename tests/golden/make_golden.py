@@ -198,6 +198,7 @@ def make(family: str, folder: Path) -> None:
         print(max(float((old[k] - v).abs().max()) for k, v in activations.items() if k in old))
     save_file(activations, path, {"transformers": transformers.__version__})
     for file in sorted(folder.iterdir()):
+        file.chmod(0o644)  # safetensors makes files that only their owner may read
         print(f"{file}: {file.stat().st_size} bytes")
 
 

@@ -254,3 +254,38 @@ def test_v1_data_is_always_answered(files, tmp_path):
     assert all(predictions.values())
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_bytes())
     assert "NoAns_total" not in metrics
+
+
+def test_distilbert_trains_in_mixed_precision_and_is_saved_as_distilbert(files, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "vocab.txt").write_text((files / "model" / "vocab.txt").read_text())
+    config = {
+        "model_type": "distilbert", "vocab_size": 52, "dim": 16, "n_layers": 2, "n_heads": 2,
+        "hidden_dim": 24, "max_position_embeddings": 40,
+    }  # fmt: skip
+    (model / "config.json").write_text(json.dumps(config))
+    words = little_arguments(files, tmp_path / "run", "--amp", "--amp-dtype", "bf16")
+    words[words.index("--from-scratch") + 1] = str(model)
+    status, _, errors = forked("train.squad", *words)
+    assert status == 0, errors
+    saved = json.loads((tmp_path / "run" / "best" / "config.json").read_bytes())
+    assert saved["architectures"] == ["DistilBertForQuestionAnswering"]
+    again = little_arguments(files, tmp_path / "again", "--epochs", "1")
+    again[0:2] = ["--model", str(tmp_path / "run")]
+    status, output, errors = forked("train.squad", *again)
+    assert status == 0, errors
+    assert "new head" not in output
+
+
+def test_amp_on_a_cpu_without_bf16_says_so_and_runs_in_fp32(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("minibert.device.cpu_has_bf16", lambda: False)
+    words = little_arguments(files, tmp_path / "run", "--amp", "--device", "cpu")
+    status, _, errors = forked("train.squad", *words)
+    assert status == 0, errors
+    assert errors.count("warning:") == 1
+    assert "no bfloat16" in errors
+    plain = little_arguments(files, tmp_path / "plain")
+    assert forked("train.squad", *plain)[0] == 0
+    one, two = (json.loads((tmp_path / n / "metrics.json").read_bytes()) for n in ("run", "plain"))
+    assert one == two

@@ -5,7 +5,13 @@ from torch import nn
 
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
-from train.optim import learning_rate, linear_decay, make_optimizer, parameter_groups, warmup_updates
+from train.optim import (
+    learning_rate,
+    linear_decay,
+    make_optimizer,
+    parameter_groups,
+    warmup_updates,
+)
 from train.options import TrainOptions
 
 TINY = {

@@ -1,0 +1,264 @@
+"""A trained question-answering model, ready to answer: its windows, its logits, its answers.
+
+`Answerer.load` brings model, tokenizer and settings together; `predict_logits` runs the model over
+windows, and `decode_windows` reads the answers out of its scores. Training evaluates with the same
+functions.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data.batches import collate
+from data.squad import SquadExample
+from data.tokenization import Tokenizer
+from data.windows import Ints, Windows, make_windows, tokenize_squad
+from eval.spans import Decoded, decode
+from minibert.device import choose_amp_dtype, choose_device
+from minibert.heads import BertForQuestionAnswering, span_loss_sum
+from minibert.hub import find_model
+from minibert.weights import write_file
+
+SETTINGS_FILE = "qa_settings.json"
+
+
+@dataclass(frozen=True)
+class QASettings:
+    """How questions become windows and logits become answers; saved beside a trained model.
+
+    Attributes:
+        max_length: tokens of a window.
+        doc_stride: context tokens shared by neighbouring windows.
+        doc_step: if set, context tokens between window starts instead.
+        max_question_length: word pieces kept of a question.
+        max_answer_length: tokens of the longest answer.
+        null_threshold: "" is answered where null score - best score is above it.
+        has_impossible: whether the model was trained to answer "".
+    """
+
+    max_length: int = 384
+    doc_stride: int = 128
+    doc_step: int | None = None
+    max_question_length: int = 64
+    max_answer_length: int = 30
+    null_threshold: float = 0.0
+    has_impossible: bool = True
+
+    @classmethod
+    def from_folder(cls, folder: Path, longest: int) -> "QASettings":
+        """The settings saved with a model; without any, the defaults, cut to the model's length."""
+        path = folder / SETTINGS_FILE
+        if path.exists():
+            try:
+                return cls(**json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"{path} does not hold question-answering settings ({error})"
+                ) from None
+        length = min(cls.max_length, longest)
+        return cls(max_length=length, doc_stride=min(cls.doc_stride, length // 3))
+
+    def threshold(self, data_has_impossible: bool) -> float:
+        """The null threshold to use: infinite (always answer) where "" cannot be right or was
+        never trained."""
+        usable = data_has_impossible and self.has_impossible
+        return self.null_threshold if usable else math.inf
+
+    def save(self, folder: Path) -> None:
+        """Write them into a model's folder."""
+        write_file(folder / SETTINGS_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+
+class WindowLogits(NamedTuple):
+    """Scores of all tokens of all windows, in the windows' order.
+
+    Attributes:
+        start_logits: (N,) float32.
+        end_logits: (N,) float32.
+        bounds: (W + 1,) int64; window w owns [bounds[w], bounds[w + 1]).
+        loss: mean over the windows of the span loss against the first gold answers.
+    """
+
+    start_logits: NDArray[np.float32]
+    end_logits: NDArray[np.float32]
+    bounds: Ints
+    loss: float
+
+
+def predict_logits(
+    model: BertForQuestionAnswering,
+    windows: Windows,
+    device: torch.device,
+    amp_dtype: torch.dtype | None = None,
+    tokens_per_batch: int | None = None,
+) -> WindowLogits:
+    """Run the model over all windows, longest first, so that memory runs out at once or never.
+
+    Args:
+        model: on `device`; put into evaluation mode.
+        windows: at least one.
+        device: where batches go.
+        amp_dtype: autocast dtype, None for float32.
+        tokens_per_batch: real tokens in a batch at most (a single longer window is a batch);
+            default 2,048 on a CPU, which is as fast as any larger one, 32,768 elsewhere.
+    """
+    budget = tokens_per_batch or (2048 if device.type == "cpu" else 32768)
+    lengths = windows.lengths
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    order = np.argsort(-lengths, kind="stable")
+    batches = _by_tokens(order, lengths, budget)
+    model.eval()
+    starts, ends = [], []
+    loss = torch.zeros((), device=device)
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
+        tqdm(total=len(order), unit="window", leave=False, disable=None) as bar,
+    ):
+        for chosen in batches:
+            batch = collate(windows, chosen).to(device, non_blocking=True)
+            logits = model(batch.packed)
+            loss += span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
+            starts.append(logits.start_logits.float())
+            ends.append(logits.end_logits.float())
+            bar.update(len(chosen))
+    # Back into the windows' own order: token t of sorted window w goes to bounds[w] + t.
+    sizes = lengths[order]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = np.repeat(bounds[order], sizes) + within
+    flat = np.empty((2, bounds[-1]), np.float32)
+    flat[0, place] = torch.cat(starts).cpu().numpy()
+    flat[1, place] = torch.cat(ends).cpu().numpy()
+    return WindowLogits(flat[0], flat[1], bounds, loss.item() / len(windows))
+
+
+def _by_tokens(order: Ints, lengths: Ints, budget: int) -> list[Ints]:
+    """Cut a list of windows into batches of at most `budget` tokens, none empty."""
+    batches, begin, tokens = [], 0, 0
+    for place, length in enumerate(lengths[order].tolist()):
+        if place > begin and tokens + length > budget:
+            batches.append(order[begin:place])
+            begin, tokens = place, 0
+        tokens += length
+    return [*batches, order[begin:]]
+
+
+def decode_windows(
+    logits: WindowLogits, windows: Windows, *, n_best: int = 20, max_answer_length: int = 30
+) -> list[Decoded]:
+    """Answers of all examples, in their order, from the logits of their windows."""
+    tokens = windows.tokens
+    return decode(
+        logits.start_logits,
+        logits.end_logits,
+        logits.bounds,
+        windows.first,
+        windows.count,
+        windows.example,
+        windows.token_begin,
+        tokens.context_tokens.char_starts,
+        tokens.context_tokens.char_ends,
+        [tokens.contexts[c] for c in tokens.context_of.tolist()],
+        n_best=n_best,
+        max_answer_length=max_answer_length,
+    )
+
+
+def make_example_windows(
+    examples: Sequence[SquadExample], tokenizer: Tokenizer, settings: QASettings
+) -> Windows:
+    """Examples -> windows with a model's settings."""
+    tokens = tokenize_squad(examples, tokenizer, settings.max_question_length)
+    return make_windows(
+        tokens,
+        max_length=settings.max_length,
+        doc_stride=settings.doc_stride,
+        doc_step=settings.doc_step,
+    )
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A loaded model with everything needed to answer questions.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: the model's.
+        settings: windows and thresholds.
+        device: where the model is.
+        amp_dtype: autocast dtype, None for float32.
+    """
+
+    model: BertForQuestionAnswering
+    tokenizer: Tokenizer
+    settings: QASettings
+    device: torch.device
+    amp_dtype: torch.dtype | None
+
+    @classmethod
+    def load(
+        cls,
+        name_or_folder: str,
+        revision: str | None = None,
+        device: str = "auto",
+        amp: bool = False,
+        amp_dtype: str = "auto",
+    ) -> "Answerer":
+        """Load a question-answering model with its tokenizer and settings.
+
+        Raises:
+            ValueError: not found, not readable, or without a trained span head.
+        """
+        files = find_model(name_or_folder, revision=revision)
+        place = choose_device(device)
+        model = BertForQuestionAnswering.from_pretrained(files).to(place)
+        tokenizer = Tokenizer.from_folder(files.folder)
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise ValueError(
+                f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, the model only "
+                f"{model.config.vocab_size}; they do not belong together"
+            )
+        settings = QASettings.from_folder(files.folder, model.config.max_position_embeddings)
+        dtype = choose_amp_dtype(place, amp_dtype) if amp else None
+        return cls(model, tokenizer, settings, place, dtype)
+
+    def with_settings(self, **changes: Any) -> "Answerer":
+        """The same with some settings replaced; None leaves a setting as it is.
+
+        Raises:
+            ValueError: a window longer than the model's positions.
+        """
+        changed = {name: value for name, value in changes.items() if value is not None}
+        settings = replace(self.settings, **changed)
+        longest = self.model.config.max_position_embeddings
+        if settings.max_length > longest:
+            raise ValueError(
+                f"--max-length {settings.max_length} is more than the model's {longest} positions"
+            )
+        return replace(self, settings=settings)
+
+    @property
+    def null_threshold(self) -> float:
+        """The threshold for questions of unknown kind."""
+        return self.settings.threshold(True)
+
+    def decode(
+        self,
+        examples: Sequence[SquadExample],
+        n_best: int = 20,
+        tokens_per_batch: int | None = None,
+    ) -> tuple[Windows, list[Decoded], float]:
+        """Windows, answers of all examples in order, and the loss against their gold answers."""
+        windows = make_example_windows(examples, self.tokenizer, self.settings)
+        logits = predict_logits(self.model, windows, self.device, self.amp_dtype, tokens_per_batch)
+        length = self.settings.max_answer_length
+        decoded = decode_windows(logits, windows, n_best=n_best, max_answer_length=length)
+        return windows, decoded, logits.loss

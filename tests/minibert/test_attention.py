@@ -1,0 +1,300 @@
+"""minibert/attention.py: three kernels, one result, forward and backward."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from minibert import PackedBatch, attention
+from minibert.attention import AttentionCore, Kernel, choose_kernel
+
+H, K = 3, 5
+KERNELS: tuple[Kernel, ...] = ("explicit", "per sequence", "padded")
+# name -> rows of real tokens in a padded matrix
+MASKS = {
+    "unequal": ["1111111..", "1........", "11111....", "11......."],
+    "left": ["...111111", "........1", ".11111111"],
+    "both sides": ["..1111...", "11.......", "........1"],
+    "equal": ["111111111", "111111111"],
+    "equal, shorter than T": ["11111....", "11111...."],
+    "one token": ["1"],
+}
+
+
+def make_batch(mask: str) -> PackedBatch:
+    real = torch.tensor([[column == "1" for column in row] for row in MASKS[mask]])
+    return PackedBatch.from_padded(torch.ones_like(real, dtype=torch.long), real)
+
+
+def make_inputs(
+    batch: PackedBatch, dtype: torch.dtype = torch.float64, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value, each (N, H, K), as leaves that gather gradients."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (batch.num_tokens, H, K)
+    query, key, value = (
+        (torch.randn(shape, generator=generator, dtype=torch.float64) * scale)
+        .to(dtype)
+        .requires_grad_()
+        for _ in range(3)
+    )
+    return query, key, value
+
+
+def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this kernel serve every device."""
+    monkeypatch.setattr(attention, "choose_kernel", lambda device_type, explicit: kernel)
+
+
+def textbook(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+    """Attention as the paper writes it, one sequence and one head at a time."""
+    rows = []
+    for q, k, v in zip(*(x.split(list(batch.lengths)) for x in (query, key, value)), strict=True):
+        heads = [torch.softmax(q[:, h] @ k[:, h].T / K**0.5, dim=-1) @ v[:, h] for h in range(H)]
+        rows.append(torch.stack(heads, 1))
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize(
+    ("device", "explicit", "kernel"),
+    [
+        ("cpu", False, "per sequence"),
+        ("cuda", False, "padded"),
+        ("mps", False, "padded"),
+        ("cpu", True, "explicit"),
+        ("cuda", True, "explicit"),
+    ],
+)
+def test_the_kernel_follows_from_the_device_and_the_wish_to_look_inside(
+    device: str, explicit: bool, kernel: Kernel
+) -> None:
+    assert choose_kernel(device, explicit) == kernel
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_computes_the_textbook_forward_and_backward(
+    kernel: Kernel, mask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch(mask)
+    use(kernel, monkeypatch)
+    inputs, reference_inputs = make_inputs(batch), make_inputs(batch)
+    output = AttentionCore(K, dropout=0.0)(*inputs, batch)
+    reference = textbook(*reference_inputs, batch)
+    assert output.shape == (batch.num_tokens, H, K)
+    torch.testing.assert_close(output, reference, rtol=0, atol=1e-13)
+    weight = torch.randn(output.shape, dtype=torch.float64)
+    (output * weight).sum().backward()
+    (reference * weight).sum().backward()
+    for ours, theirs in zip(inputs, reference_inputs, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("mask", ["unequal", "left", "equal"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)], ids=["fp32", "bf16"]
+)
+def test_the_gpus_kernel_agrees_with_the_cpus_forward_and_backward(
+    mask: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_batch(mask)
+    results = []
+    for kernel in ("padded", "per sequence"):
+        use(kernel, monkeypatch)
+        inputs = make_inputs(batch, dtype)
+        output = AttentionCore(K, dropout=0.0)(*inputs, batch)
+        output.square().sum().backward()
+        results.append([output, *(x.grad for x in inputs)])
+    for padded, per_sequence in zip(*results, strict=True):
+        torch.testing.assert_close(padded, per_sequence, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_sequence_does_not_see_its_neighbours(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(kernel, monkeypatch)
+    batch = make_batch("unequal")
+    query, key, value = make_inputs(batch)
+    core = AttentionCore(K, dropout=0.0)
+    before = core(query, key, value, batch)
+    first = batch.lengths[0]
+    with torch.no_grad():
+        for x in (query, key, value):
+            x[:first] = torch.randn_like(x[:first]) * 100
+    after = core(query, key, value, batch)
+    assert torch.equal(after[first:], before[first:])
+    assert not torch.allclose(after[:first], before[:first])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_huge_scores_stay_finite_and_pick_the_largest(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(kernel, monkeypatch)
+    batch = make_batch("unequal")
+    inputs = make_inputs(batch, torch.float32, scale=1e4)
+    output = AttentionCore(K, dropout=0.0)(*inputs, batch)
+    output.sum().backward()
+    assert all(bool(x.isfinite().all()) for x in (output, *(x.grad for x in inputs)))
+    reference = textbook(*make_inputs(batch, torch.float32, scale=1e4), batch)
+    torch.testing.assert_close(output, reference, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("mask", ["unequal", "left"])
+def test_the_taps_fire_once_and_hold_scores_and_probs_over_real_keys(mask: str) -> None:
+    batch = make_batch(mask)
+    core = AttentionCore(K, dropout=0.0)
+    core.explicit = True
+    seen: dict[str, Tensor] = {}
+    for name in ("scores", "probs"):
+
+        def hook(module: Any, args: Any, output: Tensor, name: str = name) -> None:
+            assert name not in seen
+            seen[name] = output
+
+        getattr(core, name).register_forward_hook(hook)
+    query, key, value = make_inputs(batch)
+    core(query, key, value, batch)
+    shape = (batch.num_sequences, H, batch.padded_length, batch.padded_length)
+    assert seen["scores"].shape == seen["probs"].shape == shape
+    real = batch.padding_mask
+    probs = seen["probs"].permute(0, 2, 1, 3)[real]  # (N, H, T), rows of real queries
+    torch.testing.assert_close(probs.sum(-1), torch.ones_like(probs[..., 0]))
+    pad_keys = ~real[torch.arange(len(real)).repeat_interleave(torch.tensor(batch.lengths))]
+    assert not probs[pad_keys[:, None, :].expand_as(probs)].any()
+    first = slice(0, batch.lengths[0])
+    columns = batch.position_ids[first]
+    torch.testing.assert_close(
+        seen["scores"][0][:, columns][:, :, columns],
+        torch.einsum("qhk,shk->hqs", query[first], key[first]) / K**0.5,
+    )
+
+
+def test_a_hook_that_replaces_the_probs_changes_the_output() -> None:
+    batch = make_batch("unequal")
+    core = AttentionCore(K, dropout=0.0)
+    core.explicit = True
+    query, key, value = make_inputs(batch)
+    core.probs.register_forward_hook(
+        lambda module, args, probs: (
+            torch.eye(batch.padded_length, dtype=probs.dtype).expand_as(probs).clone()
+        )
+    )
+    torch.testing.assert_close(core(query, key, value, batch), value)
+
+
+def recorded_dropout(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, tuple[int, ...]]]:
+    """Note (function, rate, shape of the probabilities) of every dropout from now on."""
+    calls: list[tuple[str, float, tuple[int, ...]]] = []
+    plain_dropout, plain_attention = F.dropout, F.scaled_dot_product_attention
+
+    def dropout(x: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
+        calls.append(("dropout", p if training else 0.0, tuple(x.shape)))
+        return plain_dropout(x, p, training, inplace)
+
+    def fused(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+        calls.append(("fused", options["dropout_p"], (*query.shape[:-1], key.shape[-2])))
+        return plain_attention(query, key, value, **options)
+
+    monkeypatch.setattr(F, "dropout", dropout)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
+    return calls
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_dropout_acts_on_the_probabilities_in_training_only(
+    training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = 0.25 if training else 0.0
+    batch = make_batch("unequal")
+    inputs = make_inputs(batch)
+    core = AttentionCore(K, dropout=0.25).train(training)
+    calls = recorded_dropout(monkeypatch)
+    wanted = {
+        "explicit": [("dropout", rate, (4, H, 9, 9))],
+        "per sequence": [("fused", rate, (H, n, n)) for n in batch.lengths],
+        "padded": [("fused", rate, (4, H, 9, 9))],
+    }
+    for kernel in KERNELS:
+        use(kernel, monkeypatch)
+        calls.clear()
+        core(*inputs, batch)
+        assert calls == wanted[kernel], kernel
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_dropout_changes_the_output_but_not_its_mean(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(kernel, monkeypatch)
+    torch.manual_seed(0)
+    batch = PackedBatch.from_sequences([[1] * 64])
+    query = torch.zeros(64, 16, K)
+    value = torch.ones(64, 16, K)
+    output = AttentionCore(K, dropout=0.5).train()(query, query, value, batch)
+    # each value is 2 x (kept of 64) / 64: mean 1, standard deviation 1/8; K columns share a mask
+    assert float((output - 1).abs().max()) > 0.1
+    assert abs(float(output.mean()) - 1) < 5 * 0.125 / (64 * 16) ** 0.5
+    assert abs(float(output[..., 0].std()) - 0.125) < 0.02
+
+
+def test_a_full_batch_takes_no_mask_so_that_flash_attention_may_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    masks: list[Tensor | None] = []
+    plain = F.scaled_dot_product_attention
+
+    def fused(*args: Tensor, **options: Any) -> Tensor:
+        masks.append(options["attn_mask"])
+        return plain(*args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
+    use("padded", monkeypatch)
+    for mask in ("equal", "unequal", "equal, shorter than T"):
+        batch = make_batch(mask)
+        AttentionCore(K, dropout=0.0)(*make_inputs(batch), batch)
+    assert masks[0] is None
+    for kept, name in zip(masks[1:], ("unequal", "equal, shorter than T"), strict=True):
+        assert kept is not None
+        assert torch.equal(kept[:, 0, 0], make_batch(name).padding_mask)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("equal", [True, False], ids=["equal", "unequal"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)],
+    ids=["fp32", "bf16", "fp16"],
+)
+def test_on_a_gpu_the_padded_kernel_agrees_with_explicit_float64(
+    dtype: torch.dtype, tolerance: float, equal: bool
+) -> None:
+    lengths = [96] * 4 if equal else [96, 1, 40, 77]
+    batch = PackedBatch.from_sequences([[1] * length for length in lengths]).to("cuda")
+    torch.manual_seed(0)
+    inputs = [
+        torch.randn(batch.num_tokens, 12, 64, device="cuda", dtype=dtype).requires_grad_()
+        for _ in range(3)
+    ]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    assert choose_kernel("cuda", explicit=False) == "padded"
+    output = AttentionCore(64, dropout=0.0)(*inputs, batch)
+    core = AttentionCore(64, dropout=0.0)
+    core.explicit = True
+    reference = core(*exact, batch)
+    weight = torch.randn_like(reference)
+    (output * weight.to(dtype)).sum().backward()
+    (reference * weight.to(dtype).double()).sum().backward()
+    assert output.dtype == dtype
+    for ours, theirs in [
+        (output, reference),
+        *((a.grad, b.grad) for a, b in zip(inputs, exact, strict=True)),
+    ]:
+        assert ours is not None and theirs is not None
+        assert float((ours.double() - theirs).abs().max()) <= tolerance * max(
+            1.0, float(theirs.abs().max())
+        )

@@ -1,0 +1,96 @@
+"""The command line of `python -m train.squad`: its own options, a resumed run's, the demo's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.command import UsageError, explicit, option, parse
+from train.options import TrainOptions
+
+DEFAULT_MODEL = "google-bert/bert-base-uncased"
+
+_EPILOG = """examples:
+  python -m train.squad --demo
+  python -m train.squad --amp --output-dir runs/squad
+  python -m train.squad --model my-bert/ --train-file train.json --dev-file dev.json --epochs 3
+  python -m train.squad --resume --output-dir runs/squad
+
+exit status: 0 done or --max-minutes reached, 1 a goal of the demo missed, 2 bad input,
+3 non-finite loss, 4 no undamaged checkpoint, 130 Ctrl-C, 143 SIGTERM"""
+
+
+@dataclass(frozen=True)
+class SquadOptions(TrainOptions):
+    """Options of `python -m train.squad`, beside those of every training command."""
+
+    model: str = option(DEFAULT_MODEL, help="Hub name, model folder or run folder", group="model")
+    revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
+    from_scratch: str = option(
+        "", help="folder with config.json and a vocabulary: random weights", group="model"
+    )
+    train_file: str = option(
+        "", help="SQuAD .json file (default: the official train-v2.0.json)", group="data"
+    )
+    dev_file: str = option(
+        "", help="SQuAD .json file (default: the official dev-v2.0.json)", group="data"
+    )
+    demo: bool = option(False, help="train a tiny BERT on a small world made here", group="data")
+    answerable_only: bool = option(
+        False, help="leave impossible questions out of training", group="data"
+    )
+    train_fraction: float = option(
+        1.0, help="part of the training questions used, drawn with --seed", group="data"
+    )
+    max_length: int = option(384, help="tokens of a window, 512 at most", group="windows")
+    doc_stride: int = option(
+        128, help="context tokens shared by neighbouring windows", group="windows"
+    )
+    doc_step: int | None = option(
+        None, help="context tokens between window starts, instead of a stride", group="windows"
+    )
+    max_question_length: int = option(64, help="tokens kept of a question", group="windows")
+    max_answer_length: int = option(30, help="tokens of the longest answer", group="windows")
+    n_best: int = option(20, help="answers listed per question in nbest.json", group="windows")
+    null_threshold: float = option(
+        0.0, help='"" is answered where null score - best score is above it', group="windows"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.train_fraction <= 1:
+            raise UsageError(
+                f"--train-fraction is {self.train_fraction}, expected more than 0, at most 1"
+            )
+        for name, most in (
+            ("max_length", 512), ("max_question_length", 512), ("max_answer_length", 512),
+            ("n_best", 1000),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not 1 <= value <= most:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 to {most}")
+        if self.doc_stride < 0:
+            raise UsageError(f"--doc-stride is {self.doc_stride}, expected 0 or more")
+        if self.doc_step is not None and self.doc_step < 1:
+            raise UsageError(f"--doc-step is {self.doc_step}, expected at least 1")
+        if self.from_scratch and self.model != DEFAULT_MODEL:
+            raise UsageError("--model and --from-scratch contradict each other; give one of them")
+
+
+def read_options(argv: list[str]) -> SquadOptions:
+    """The command line; a resumed run's own options and the demo's take the place of defaults."""
+    text = "Fine-tune BERT or DistilBERT on SQuAD, end to end: windows, training, answers, scores."
+    defaults: dict[str, Any] = {}
+    if "--demo" in argv:
+        from data.demo import DEMO_OPTIONS
+
+        defaults = dict(DEMO_OPTIONS)
+    options = parse(
+        SquadOptions, argv, prog="train.squad", description=text, epilog=_EPILOG, defaults=defaults
+    )
+    if options.resume:
+        from train.run import known_options, refuse_changes, saved_run
+
+        saved = known_options(saved_run(Path(options.output_dir))["options"], SquadOptions)
+        refuse_changes(options, saved, explicit(SquadOptions, argv))
+        options = parse(SquadOptions, argv, prog="train.squad", description=text, defaults=saved)
+    return options
