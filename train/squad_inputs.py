@@ -205,6 +205,6 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
                 more = ", ..." if len(ids) > 3 else ""
                 print(f"  {len(ids)} {what}: {', '.join(ids[:3])}{more}")
     print(
-        f"plan: {plan.epochs:g} epochs, {plan.total_updates} updates of {plan.batch_size} windows "
-        f"in {plan.accumulate} micro-batches"
+        f"plan: {plan.total_updates} updates of {plan.batch_size} windows (epochs: {plan.epochs:g}, "
+        f"micro-batches in an update: {plan.accumulate})"
     )

@@ -44,33 +44,32 @@ def test_the_loss_is_the_definition_over_each_windows_own_tokens() -> None:
     logits = make_logits()
     loss = span_loss_sum(logits, make_batch(), STARTS, ENDS)
     assert loss.shape == () and loss.dtype == torch.float64
-    assert float(loss) == pytest.approx(sum(window_losses(logits)), abs=1e-12)
+    assert loss.item() == pytest.approx(sum(window_losses(logits)), abs=1e-12)
 
 
 def test_a_window_of_one_token_costs_nothing() -> None:
-    assert window_losses(make_logits())[1] == 0
     logits = SpanLogits(torch.tensor([7.0]), torch.tensor([-7.0]))
     zero = torch.tensor([0])
     assert float(span_loss_sum(logits, make_batch((1,)), zero, zero)) == 0
 
 
 def test_the_loss_of_parts_sums_to_the_loss_of_the_whole_and_so_do_its_gradients() -> None:
-    whole = make_logits()
-    span_loss_sum(whole, make_batch(), STARTS, ENDS).backward(inputs=[(w := whole.start_logits)])
-    parts = make_logits()
+    logits = make_logits()
+    whole = span_loss_sum(logits, make_batch(), STARTS, ENDS)
     cut = LENGTHS[0]
-    first = span_loss_sum(
-        SpanLogits(*(x[:cut] for x in parts)), make_batch(LENGTHS[:1]), STARTS[:1], ENDS[:1]
+    first, rest = (
+        SpanLogits(*(x[part] for x in logits)) for part in (slice(cut), slice(cut, None))
     )
-    rest = span_loss_sum(
-        SpanLogits(*(x[cut:] for x in parts)), make_batch(LENGTHS[1:]), STARTS[1:], ENDS[1:]
-    )
-    (first + rest).backward(inputs=[(p := parts.start_logits)])
-    assert w.grad is not None and p.grad is not None
-    torch.testing.assert_close(p.grad, w.grad, rtol=0, atol=1e-15)
-    # each window's gradient is softmax - one-hot, halved: it sums to 0 within the window
-    for window in w.grad.split(list(LENGTHS)):
-        assert float(window.sum()) == pytest.approx(0, abs=1e-15)
+    parts = span_loss_sum(first, make_batch(LENGTHS[:1]), STARTS[:1], ENDS[:1])
+    parts = parts + span_loss_sum(rest, make_batch(LENGTHS[1:]), STARTS[1:], ENDS[1:])
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-14)
+    for scores in logits:
+        (of_whole,) = torch.autograd.grad(whole, scores, retain_graph=True)
+        (of_parts,) = torch.autograd.grad(parts, scores, retain_graph=True)
+        torch.testing.assert_close(of_parts, of_whole, rtol=0, atol=1e-15)
+        # a window's gradient is softmax - one-hot, halved: it sums to 0
+        for window in of_whole.split(list(LENGTHS)):
+            assert float(window.sum()) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -79,7 +78,7 @@ def test_half_precision_logits_are_summed_in_float32(dtype: torch.dtype) -> None
     loss = span_loss_sum(logits, make_batch(), STARTS, ENDS)
     assert loss.dtype == torch.float32
     exact = SpanLogits(*(x.detach().double() for x in logits))
-    assert float(loss) == pytest.approx(sum(window_losses(exact)), rel=1e-6)
+    assert loss.item() == pytest.approx(sum(window_losses(exact)), rel=1e-6)
 
 
 def test_huge_logits_give_a_finite_loss() -> None:

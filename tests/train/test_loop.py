@@ -91,8 +91,8 @@ def test_gradients_do_not_depend_on_the_micro_batches(little, size, parts, dtype
 
 
 def test_twenty_accumulated_updates_give_the_same_weights(little, tmp_path):
-    """In float64: the gradients of key and span biases are zero but for rounding (a softmax does not
-    feel a constant), and Adam would blow float32's rounding noise up to full steps."""
+    """In float64: the gradients of key and span biases are zero but for rounding (a softmax does
+    not feel a constant), and Adam would blow float32's rounding noise up to full steps."""
     windows, config = little
     weights = []
     for accumulate in (1, 5):
