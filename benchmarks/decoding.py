@@ -11,9 +11,9 @@ where the pruned search misses the best valid span, which is checked and counted
 
 The scorer's peer normalizes every text at every comparison, as the official script does.
 
-The logits are synthetic and seeded. Timed are peaked ones: four plausible spans a window, one of them
-best, with slopes around their ends (a fine-tuned model's n-best list is mostly variants of a few
-phrases), and a quiet rest. Compared are also flat ones, as an untrained model gives them.
+The logits are synthetic and seeded. Timed are peaked ones: four plausible spans a window, one of
+them best, with slopes around their ends (a fine-tuned model's n-best list is mostly variants of a
+few phrases), and a quiet rest. Compared are also flat ones, as an untrained model gives them.
 """
 
 import gc
@@ -73,7 +73,7 @@ class Task:
     end_logits: "NDArray[np.float32]"
     bounds: "NDArray[np.int64]"
     rows: "NDArray[np.float32]"  # (2, W, MAX_LENGTH), padded
-    offsets: list[list[tuple[int, int] | None]]  # per window and token: its characters
+    offsets: list[list[Any]]  # per window and token: its (first, end) characters, or None
     has_null: bool
 
 
@@ -109,7 +109,8 @@ def make_task(
     import numpy as np
 
     from data.squad import read_squad
-    from data.tokenization import Tokenizer, read_vocabulary
+    from data.tokenization import Tokenizer
+    from data.tokenizer_files import read_vocabulary
     from data.windows import make_windows, tokenize_squad
 
     data = read_squad(path)
@@ -121,7 +122,7 @@ def make_task(
     flat = synthetic_logits(windows, seed, peaked)
     bounds = np.concatenate([[0], np.cumsum(windows.lengths)])
     rows = np.full((2, len(windows), MAX_LENGTH), -100, np.float32)
-    offsets: list[list[tuple[int, int] | None]] = []
+    offsets: list[list[Any]] = []
     tokens = windows.tokens.context_tokens
     for w in range(len(windows)):
         rows[:, w, : windows.lengths[w]] = flat[:, bounds[w] : bounds[w + 1]]
@@ -136,7 +137,8 @@ def make_task(
 
 def ours(task: Task, lists: bool = True) -> Answers:
     """Exact search, eval.spans; with the n-best lists or without."""
-    from eval.spans import decode, n_best_entries
+    from eval.prediction_files import n_best_entries
+    from eval.spans import decode
 
     tokens = task.windows.tokens
     decoded = decode(
@@ -180,13 +182,13 @@ def pruned_search(task: Task, lists: bool = True) -> Answers:
                         continue
                     if offsets[s] is None or offsets[e] is None:  # not of the context
                         continue
-                    if len(offsets[s]) < 2 or len(offsets[e]) < 2:  # type: ignore[arg-type]
+                    if len(offsets[s]) < 2 or len(offsets[e]) < 2:
                         continue
                     if e < s or e - s + 1 > MAX_ANSWER_LENGTH:
                         continue
                     pairs.append(
                         {
-                            "place": (offsets[s][0], offsets[e][1]),  # type: ignore[index]
+                            "place": (offsets[s][0], offsets[e][1]),
                             "score": start[s] + end[e],
                             "start_logit": start[s],
                             "end_logit": end[e],
@@ -298,15 +300,15 @@ def compare(what: str, exact: Answers, pruned: Answers) -> None:
         raise AssertionError("an answer differs although the best spans score the same")
     total = len(exact.texts)
     print(
-        f"  {what}: same answer to {total - len(different)} of {total} questions; the pruned search "
-        f"misses the best span of {better}, which changes {len(different)} answers (ours score up to "
-        f"{max(gains, default=0.0):.2f} higher), and some text of the n best of {longer}"
+        f"  {what}: same answer to {total - len(different)} of {total} questions; the pruned "
+        f"search misses the best span of {better}, which changes {len(different)} answers (ours "
+        f"score up to {max(gains, default=0.0):.2f} higher), and some n-best text of {longer}"
     )
 
 
 def cold_scores(gold: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> object:
     """Our scorer, with nothing remembered from the round before."""
-    from eval.squad import normal_words, raw_scores
+    from eval.exact_f1 import normal_words, raw_scores
 
     normal_words.cache_clear()
     return raw_scores(gold, predictions)
@@ -314,7 +316,7 @@ def cold_scores(gold: Mapping[str, Sequence[str]], predictions: Mapping[str, str
 
 def compare_scorers(gold: Mapping[str, Sequence[str]], predictions: Mapping[str, str]) -> None:
     """Fail unless both scorers say the same."""
-    from eval.squad import raw_scores
+    from eval.exact_f1 import raw_scores
 
     exact, f1 = raw_scores(gold, predictions)
     plain_exact, plain_f1 = plain_scores(gold, predictions)
@@ -343,12 +345,13 @@ def main(argv: list[str]) -> int:
             task, _ = make_task(path, vocabulary, options.seed, options.questions)
         print(f"  decoding {len(task.windows.tokens.examples)} questions")
         for lists, what in ((False, "answers, null odds"), (True, "... and n-best lists")):
-            sides = [partial(side, task, lists) for side in (ours, pruned_search)]
-            report(what, alternate(options.rounds, *sides))
+            mine, peer = partial(ours, task, lists), partial(pruned_search, task, lists)
+            report(what, alternate(options.rounds, mine, peer))
         print(f"  scoring {len(gold)} questions")
         compare_scorers(gold, exact.texts)
-        sides = [partial(side, gold, exact.texts) for side in (cold_scores, plain_scores)]
-        report("nothing remembered", alternate(options.rounds, *sides))
+        cold = partial(cold_scores, gold, exact.texts)
+        plain = partial(plain_scores, gold, exact.texts)
+        report("nothing remembered", alternate(options.rounds, cold, plain))
     return 0
 
 

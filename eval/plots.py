@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from eval.squad import Curve, ThresholdCurve
+    from eval.thresholds import Curve, ThresholdCurve
 
 BLUE, RED, GREEN, GREY = "#1f6fb4", "#d1495b", "#2e8b57", "#8a8f98"
 
@@ -130,7 +130,7 @@ def threshold_picture(
     """EM and F1 against the null threshold, with the run's threshold and the best F1 marked.
 
     Args:
-        curve: of `eval.squad.threshold_curve`.
+        curve: of `eval.thresholds.threshold_curve`.
         path: file to write.
         threshold: the run's, in logits.
     """
@@ -160,7 +160,7 @@ def scorer_pictures(
     """The official scorer's pictures, under its file names: pr_*.png and na_prob_hist_*.png.
 
     Args:
-        curves: of `eval.squad.precision_recall`.
+        curves: of `eval.thresholds.precision_recall`.
         answerable: no-answer probabilities of the questions that have an answer.
         impossible: those of the questions that have none.
         folder: it is made if it does not exist.

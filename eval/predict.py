@@ -39,7 +39,8 @@ def score_predictions(
     """
     import numpy as np
 
-    from eval.squad import best_metrics, score
+    from eval.squad import score
+    from eval.thresholds import best_metrics
 
     predictions = {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
     metrics = score(examples, predictions)
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     from data.squad import read_squad
     from eval.answerer import Answerer
-    from eval.spans import write_json, write_predictions
+    from eval.prediction_files import write_json, write_predictions
 
     data = read_squad(options.data_file)
     answerer = Answerer.load(

@@ -103,7 +103,7 @@ def evaluate(
     """Answer the dev set, log the scores, and keep model and answers if F1 is the best so far."""
     from eval.answerer import decode_windows, predict_logits
     from eval.predict import score_predictions
-    from eval.spans import write_json, write_predictions
+    from eval.prediction_files import write_json, write_predictions
     from train.model_card import write_model_card
 
     started = time.monotonic()

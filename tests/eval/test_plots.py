@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from eval.plots import centred_mean, scorer_pictures, threshold_picture, training_curves
-from eval.squad import Curve, ThresholdCurve
+from eval.thresholds import Curve, ThresholdCurve
 
 UPDATES = [
     {"event": "update", "update": u, "epoch": (u - 1) // 100, "loss": 5 / u, "lr": 1e-4 / u}

@@ -6,16 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from eval.spans import (
-    Candidate,
-    Decoded,
-    Spans,
-    decode,
-    find_spans,
-    n_best_entries,
-    write_json,
-    write_predictions,
-)
+from eval.prediction_files import n_best_entries, write_json, write_predictions
+from eval.spans import Candidate, Decoded, Spans, decode, find_spans
 
 
 def layout(rng, counts, question=(3, 9)):

@@ -1,0 +1,116 @@
+"""The files of a prediction run: answers, null odds, no-answer probabilities, n-best lists."""
+
+import json
+import math
+import operator
+import os
+import sys
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eval.spans import Decoded
+
+
+def n_best_entries(decoded: "Decoded", *, with_null: bool = True) -> list[dict[str, Any]]:
+    """The candidates and "no answer", best first, as Google's nbest_predictions.json lists them.
+
+    Args:
+        decoded: one example's answers.
+        with_null: list "no answer" as well: text "", start and end None, the [CLS] logits. Leave it
+            out for data without impossible questions.
+
+    Returns:
+        One {text, probability, start, end, start_logit, end_logit} each; start and end are
+        half-open characters. The probabilities are a softmax of the scores of exactly these
+        entries, so they sum to 1 and rank answers of one question; they are no calibrated chances.
+    """
+    columns = decoded.candidate_columns()
+    if with_null:
+        null = decoded.null_start_logit, decoded.null_end_logit, decoded.null_score
+        # At equal scores the answer stands before the null.
+        place = bisect_right(columns[-1], -decoded.null_score, key=operator.neg)
+        for column, value in zip(columns, ("", None, None, *null), strict=True):
+            column.insert(place, value)
+    scores = columns.pop()
+    weights = [math.exp(score - scores[0]) for score in scores]
+    total = sum(weights)
+    return [
+        {
+            "text": text,
+            "probability": weight / total,
+            "start": start,
+            "end": end,
+            "start_logit": start_logit,
+            "end_logit": end_logit,
+        }
+        for weight, text, start, end, start_logit, end_logit in zip(weights, *columns, strict=True)
+    ]
+
+
+def write_predictions(
+    folder: str | Path,
+    ids: Sequence[str],
+    decoded: "Sequence[Decoded]",
+    *,
+    threshold: float = 0.0,
+    with_null: bool = True,
+) -> dict[str, str]:
+    """Write the prediction files of a run.
+
+    predictions.json {id: text}, null_odds.json {id: null score - best score}, na_probs.json
+    {id: sigmoid of the null odds} (what `--na-prob-file` wants: the official scorer's default
+    threshold of 1.0 and its histograms mean probabilities), nbest.json {id: `n_best_entries`}.
+
+    Args:
+        folder: where; it is made if it does not exist.
+        ids: the examples' ids.
+        decoded: their answers, in the same order.
+        threshold: of the null odds, in logits; `math.inf` where every question has an answer.
+        with_null: list "no answer" in nbest.json.
+
+    Returns:
+        What predictions.json holds.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_id = dict(zip(ids, decoded, strict=True))
+    predictions = {i: one.answer(threshold) for i, one in by_id.items()}
+    # JSON has no infinity: a question without any candidate gets the largest odds there are.
+    odds = {i: min(one.null_odds, sys.float_info.max) for i, one in by_id.items()}
+    n_best = {i: n_best_entries(one, with_null=with_null) for i, one in by_id.items()}
+    write_json(folder / "predictions.json", predictions)
+    write_json(folder / "null_odds.json", odds)
+    write_json(folder / "na_probs.json", {i: _sigmoid(value) for i, value in odds.items()})
+    write_json(folder / "nbest.json", n_best)
+    return predictions
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
+    """Write a JSON object, one line per key, so that the file is whole or not there at all.
+
+    Raises:
+        ValueError: a NaN or an infinity, which JSON does not have.
+        OSError: the file cannot be written.
+    """
+    for ascii_only in (False, True):
+        dump = json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False).encode
+        lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
+        try:
+            content = f"{{\n{lines}\n}}\n".encode()
+            break
+        except UnicodeEncodeError:  # half a surrogate pair in somebody's text: JSON escapes it
+            continue
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
