@@ -1,6 +1,12 @@
 """BERT in plain PyTorch, without padding: config, packed batches, encoder, heads, weights.
 
-The public names are loaded when first used, so that `--help` need not wait for torch.
+    BertConfig                  sizes and rates of an encoder, as in config.json
+    BertForQuestionAnswering    encoder and span head; from_pretrained, save_pretrained
+    BertModel                   embeddings and layers
+    PackedBatch                 the tokens of a batch without padding
+    SpanLogits                  what the question answering model puts out
+
+These public names are loaded when first used, so that `--help` need not wait for torch.
 """
 
 from importlib import import_module

@@ -36,6 +36,7 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
+    "is_encoder_decoder": (False, None),
     "pruned_heads": ({}, [], None),
     "embedding_size": (None,),
 }

@@ -158,7 +158,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         raise ValueError(f"{folder / INDEX_FILE} is not a safetensors index") from None
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".."):
             raise ValueError(f"{folder / INDEX_FILE} names the shard {shard!r}, not a plain file")
         if not (folder / shard).exists():
             raise ValueError(

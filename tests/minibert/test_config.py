@@ -152,6 +152,7 @@ def test_heads_must_divide_the_width() -> None:
         ("position_embedding_type", "relative_key"),
         ("is_decoder", True),
         ("add_cross_attention", True),
+        ("is_encoder_decoder", True),
         ("pruned_heads", {"0": [1]}),
         ("embedding_size", 128),
     ],

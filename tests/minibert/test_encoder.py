@@ -1,13 +1,15 @@
 """minibert/encoder.py apart from its numbers: names, hooks, dropout, new weights."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minibert import BertConfig, BertModel, PackedBatch
+from minibert import BertConfig, BertForQuestionAnswering, BertModel, PackedBatch
 from minibert.encoder import Activation
 
 SIZES = {
@@ -195,3 +197,15 @@ def test_activations_follow_their_formulas(name: str, function: Callable[[Tensor
     x = torch.linspace(-6, 6, 1001, dtype=torch.float64)
     torch.testing.assert_close(Activation(name)(x), function(x), rtol=0, atol=1e-14)
     assert Activation(name).extra_repr() == name
+
+
+def test_the_names_of_activations_in_the_documentation_exist() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    model = BertForQuestionAnswering(make_config())
+    checked = 0
+    for row in re.findall(r"^\| (`(?:encoder|span).*?) \|", text, re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", row)
+        for name in (first, *(first.rsplit(".", 1)[0] + other for other in others)):
+            assert model.get_submodule(name.replace("{i}", "1")) is not model
+            checked += 1
+    assert checked > 15

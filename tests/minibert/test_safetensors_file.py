@@ -1,7 +1,6 @@
-"""minibert/safetensors_file.py: a damaged or disguised weights file is one sentence, never a load."""
+"""minibert/safetensors_file.py: a damaged or disguised file is one sentence, never a load."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,26 +138,27 @@ def test_a_header_whose_size_looks_like_a_pickle_or_a_page_is_neither(
     assert torch.equal(read_safetensors(path)["first"], TENSORS["first"])
 
 
-@pytest.mark.parametrize("place", range(0, len(GOOD) - 40, 3))
-@pytest.mark.parametrize("change", [lambda b: b ^ 1, lambda b: b ^ 128, lambda b: 0])
-def test_a_changed_header_byte_is_read_as_something_or_refused_but_never_crashes(
-    place: int, change: Callable[[int], int], tmp_path: Path
+def test_any_changed_header_byte_is_refused_in_one_sentence_or_changes_only_a_name(
+    tmp_path: Path,
 ) -> None:
-    content = bytearray(GOOD)
-    content[place] = change(content[place])
     path = tmp_path / "model.safetensors"
-    path.write_bytes(content)
-    try:
-        read = read_safetensors(path)
-    except ValueError as error:
-        assert str(error).startswith(f"{path} ")
-    else:
-        assert len(read) == 2  # a name, or the unused metadata, was changed
+    refused = 0
+    for place in range(len(GOOD) - 40):
+        for value in (GOOD[place] ^ 1, GOOD[place] ^ 128, 0):
+            path.write_bytes(GOOD[:place] + bytes([value]) + GOOD[place + 1 :])
+            try:
+                read = read_safetensors(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path} ") and "\n" not in str(error)
+                refused += 1
+            else:
+                assert sorted(tensor.numel() for tensor in read.values()) == [4, 6]
+    assert refused > 2 * (len(GOOD) - 40)
 
 
 def test_the_check_alone_reads_no_tensor(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    size = 1 << 40  # a file of 1 TB with a hole in it
+    size = 1 << 35  # 32 GB, none of them on the disk
     header = header_of(first=entry([size], [0, size], "U8"))
     path.write_bytes(file_of(header, b""))
     with path.open("r+b") as file:
