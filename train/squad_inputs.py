@@ -200,6 +200,7 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
              windows.misaligned),
             ("questions cut at --max-question-length", windows.tokens.cut_questions),
             ("answer offsets repaired by 1 or 2 characters", squad.repaired),
+            ("questions without answers, not marked impossible (taken as such)", squad.unmarked),
         ):  # fmt: skip
             if ids:
                 more = ", ..." if len(ids) > 3 else ""
