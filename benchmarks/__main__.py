@@ -4,14 +4,19 @@ python -m benchmarks --data FOLDER               all of it (FOLDER/squad, FOLDER
 python -m benchmarks step inference --quick      some of it, few rounds: a look, no figures
 """
 
+import contextlib
 import importlib
 import os
 import platform
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.command import UsageError, parser, run_command
+
+if TYPE_CHECKING:
+    from benchmarks.timing import Row
 
 NAMES = ("step", "memory", "inference", "features", "decoding", "startup")
 
@@ -39,16 +44,54 @@ def main(argv: list[str]) -> int:
         )
     from benchmarks.timing import table
 
-    rows = []
+    rows: list[Row] = []
     for name in values.names or NAMES:
         print(name, end=" ", file=sys.stderr, flush=True)
         begin = time.perf_counter()
-        measure = importlib.import_module(f"benchmarks.{name}").measure
+        module = importlib.import_module(f"benchmarks.{name}")
+        measure = decoding_rows if name == "decoding" else module.measure
         rows += measure(Path(values.data), values.quick)
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     print(environment() + (", --quick: not figures to quote" if values.quick else "") + "\n")
     print(table(rows))
     return 0
+
+
+def decoding_rows(folder: Path, quick: bool) -> list["Row"]:
+    """Rows of benchmarks.decoding, on the v2 dev file."""
+    from benchmarks.decoding import (
+        VOCABULARY,
+        cold_scores,
+        compare,
+        make_task,
+        ours,
+        plain_scores,
+        pruned_search,
+    )
+    from benchmarks.timing import Row, alternate
+
+    count, rounds = (300, 3) if quick else (2000, 9)
+    files = folder / "squad" / "dev-v2.0.json", folder / "vocab" / VOCABULARY
+    task, gold = make_task(*files, 0, count)
+    exact = ours(task)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout has the table alone
+        compare("synthetic logits", exact, pruned_search(task))
+    seconds = alternate(
+        {
+            "ours": lambda _: ours(task, lists=False),
+            "peer": lambda _: pruned_search(task, lists=False),
+            "our lists": lambda _: ours(task),
+            "peer's lists": lambda _: pruned_search(task),
+            "our scorer": lambda _: cold_scores(gold, exact.texts),
+            "peer's scorer": lambda _: plain_scores(gold, exact.texts),
+        },
+        rounds,
+    )
+    return [
+        Row(f"decoding, {count} questions", seconds["ours"], seconds["peer"], goal=6.0),
+        Row("the same, with n-best lists", seconds["our lists"], seconds["peer's lists"], goal=6.0),
+        Row(f"scoring, {count} questions", seconds["our scorer"], seconds["peer's scorer"]),
+    ]
 
 
 def environment() -> str:

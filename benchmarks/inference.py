@@ -103,13 +103,13 @@ def inference_rows(
         },
         rounds,
     )
-    name = "inference" if amp_dtype is None else f"inference, {amp_dtype}"
+    arithmetic = "" if amp_dtype is None else f", {str(amp_dtype).removeprefix('torch.')}"
     return [
         Row(
-            f"{name}, {count} windows, {size}: {how}",
+            f"inference, {size}{arithmetic}, {count} windows: {how}",
             seconds["ours"],
             seconds[how],
-            goal=goal if size == "small" else None,
+            goal=goal if size == "small" and amp_dtype is None else None,
         )
         for how, goal in GOALS.items()
     ]

@@ -79,70 +79,86 @@ def step_rows(
     amp_dtype: torch.dtype | None,
     rounds: int,
     batches: int,
+    batch_size: int = BATCH_SIZE,
 ) -> list[Row]:
-    """Time training.
+    """Time training; the arguments are those of `step_sides`."""
+    sides = step_sides(folder, size, device, amp_dtype, rounds, batches, batch_size)
+    seconds = alternate(sides, rounds)
+    arithmetic = "" if amp_dtype is None else f", {str(amp_dtype).removeprefix('torch.')}"
+    return [
+        Row(
+            f"training step, {size}{arithmetic}, {batches} x {batch_size} windows: {how}",
+            seconds["ours"],
+            seconds[how],
+            goal=goal if size == "small" and amp_dtype is None else None,
+        )
+        for how, goal in GOALS.items()
+    ]
+
+
+def step_sides(
+    folder: Path,
+    size: str,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    rounds: int,
+    batches: int,
+    batch_size: int,
+) -> dict[str, Callable[[int], None]]:
+    """The work of every side, as `alternate` wants it.
 
     Args:
         folder: of the data files.
         size: of the model, a key of SIZES.
         device: of both models.
         amp_dtype: autocast dtype, None for float32; float16 with a GradScaler.
-        rounds: timed ones.
+        rounds: of them, each with its own windows.
         batches: updates of every side in a round.
+        batch_size: windows in an update.
     """
     windows = read_windows(folder, TRAIN_FILE)
     model, peer_model = make_ours(SIZES[size]), make_peer(SIZES[size])
     copy_weights(model, peer_model)
-    ours = our_step(model.to(device), windows, device, amp_dtype)
-    peer = peer_step(peer_model.to(device), make_peer_tokenizer(folder), device, amp_dtype)
-    draws = [draw(windows, batches, number) for number in range(rounds)]
+    tokenizer = make_peer_tokenizer(folder)
+    ours = our_step(model.to(device), windows, device, amp_dtype, batch_size)
+    peer = peer_step(peer_model.to(device), tokenizer, device, amp_dtype, batch_size)
+    draws = [draw(windows, batches, batch_size, number) for number in range(rounds)]
     features = {w: as_features(windows, [w])[0] for chosen in draws for w in chosen.tolist()}
 
-    def our_round(number: int) -> None:
-        ours(np.random.default_rng(number).permutation(draws[number]))
+    def shuffled(number: int) -> Ints:
+        return np.random.default_rng(number).permutation(draws[number])
 
-    def peer_round(number: int, shuffled: bool, padding: str | bool) -> None:
-        order = draws[number]
-        if shuffled:
-            order = np.random.default_rng(number).permutation(order)
+    def peer_round(order: Ints, padding: str | bool) -> None:
         peer([features[w] for w in order.tolist()], padding)
 
-    seconds = alternate(
-        {
-            "ours": our_round,
-            "padded to 384": lambda number: peer_round(number, True, "max_length"),
-            "dynamic": lambda number: peer_round(number, True, True),
-            "grouped": lambda number: peer_round(number, False, True),
-        },
-        rounds,
-    )
-    name = "training step" if amp_dtype is None else f"training step, {amp_dtype}"
-    return [
-        Row(
-            f"{name}, {batches} x {BATCH_SIZE} windows, {size}: {how}",
-            seconds["ours"],
-            seconds[how],
-            goal=goal if size == "small" else None,
-        )
-        for how, goal in GOALS.items()
-    ]
+    return {
+        "ours": lambda number: ours(shuffled(number)),
+        "padded to 384": lambda number: peer_round(shuffled(number), "max_length"),
+        "dynamic": lambda number: peer_round(shuffled(number), True),
+        "grouped": lambda number: peer_round(draws[number], True),
+    }
 
 
-def draw(windows: Windows, batches: int, number: int) -> Ints:
-    """(batches * 16,) every k-th batch of one mega-batch of the grouped order, long ones first."""
+def draw(windows: Windows, batches: int, batch_size: int, number: int) -> Ints:
+    """Every k-th batch of one mega-batch of the grouped order, (batches * batch_size,) windows."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
+    lengths = windows.lengths.tolist()
     generator = torch.Generator().manual_seed(number)
-    sampler = LengthGroupedSampler(
-        BATCH_SIZE, lengths=windows.lengths.tolist(), generator=generator
-    )
-    mega = np.array(list(sampler))[BATCH_SIZE * MEGA_BATCH :][: BATCH_SIZE * MEGA_BATCH]
-    every = MEGA_BATCH // batches
-    return mega.reshape(MEGA_BATCH, BATCH_SIZE)[number % every :: every][:batches].ravel()
+    order = np.array(list(LengthGroupedSampler(batch_size, lengths=lengths, generator=generator)))
+    # the sampler makes at least four mega-batches; the first begins with the longest window of all
+    size = min(len(lengths) // (batch_size * 4), MEGA_BATCH)
+    mega = order[batch_size * size :][: batch_size * size].reshape(size, batch_size)
+    every = max(size // batches, 1)
+    return mega[number % every :: every][:batches].ravel()
 
 
 def our_step(
-    model: nn.Module, windows: Windows, device: torch.device, amp_dtype: torch.dtype | None
+    model: nn.Module,
+    windows: Windows,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    batch_size: int = BATCH_SIZE,
 ) -> Callable[[Ints], None]:
     """A function that trains on windows, in the order given, through train.loop."""
     optimizer = make_optimizer(model, OPTIONS)
@@ -153,7 +169,7 @@ def our_step(
         return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
     def step(chosen: Ints) -> None:
-        plan, run = BatchPlan(len(chosen), BATCH_SIZE, 1, 1, 0), cast(Run, NoRun())
+        plan, run = BatchPlan(len(chosen), batch_size, 1, 1, 0), cast(Run, NoRun())
         train(
             model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype,
             make_batch=lambda items: collate(windows, chosen[items]),
@@ -166,7 +182,11 @@ def our_step(
 
 
 def peer_step(
-    model: nn.Module, tokenizer: Any, device: torch.device, amp_dtype: torch.dtype | None
+    model: nn.Module,
+    tokenizer: Any,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    batch_size: int = BATCH_SIZE,
 ) -> Callable[[list[dict[str, Any]], str | bool], None]:
     """A function that trains transformers' model on features, in the order given."""
     from transformers import DataCollatorWithPadding
@@ -179,8 +199,8 @@ def peer_step(
     def run(features: list[dict[str, Any]], padding: str | bool) -> None:
         collator: Any = DataCollatorWithPadding(tokenizer, padding=padding)
         model.train()
-        for begin in range(0, len(features), BATCH_SIZE):
-            batch = collator(features[begin : begin + BATCH_SIZE]).to(device)
+        for begin in range(0, len(features), batch_size):
+            batch = collator(features[begin : begin + batch_size]).to(device)
             with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
                 loss = model(**batch).loss
             scaler.scale(loss).backward()

@@ -5,10 +5,11 @@ runs once in every round, the side that begins changes from round to round, and 
 within the round: what slows one side slows the other.
 """
 
+import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -84,7 +85,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def alternate(
-    sides: dict[str, Callable[[int], object]], rounds: int, *, warm_up: int = 1
+    sides: Mapping[str, Callable[[int], object]], rounds: int, *, warm_up: int = 1
 ) -> dict[str, list[float]]:
     """Run every side once a round.
 
@@ -98,13 +99,17 @@ def alternate(
         Name -> seconds of every round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    gc.collect()
+    gc.freeze()  # the collector would walk the inputs again and again, at either side's expense
     for number in range(-warm_up, rounds):
         names = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in names:
             begin = time.perf_counter()
-            sides[name](max(number, 0))
+            result = sides[name](max(number, 0))
             if number >= 0:
                 seconds[name].append(time.perf_counter() - begin)
+            del result  # outside the measurement, and before the next one
         print(".", end="", file=sys.stderr, flush=True)
+    gc.unfreeze()
     print(file=sys.stderr)
     return seconds

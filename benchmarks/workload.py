@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from data.squad import SquadExample, read_squad
-from data.tokenization import Tokenizer, read_vocabulary
+from data.tokenization import Tokenizer
+from data.tokenizer_files import read_vocabulary
 from data.windows import Windows, make_windows, tokenize_squad
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering

@@ -9,7 +9,7 @@ A command declares its options once, as a frozen dataclass whose fields carry th
 
 `parse` turns it into argparse (dashes for underscores, `--amp/--no-amp` for booleans, defaults in
 the help text, unknown flags refused with the nearest name), and `run_command` turns every expected
-error into one sentence on stderr. It lives in data/ because commands of data, train and eval use it.
+error into one sentence on stderr. It lives in data/ because data, train and eval use it.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def parse(
         UsageError: unknown flag, missing or malformed value, or a `__post_init__` check.
     """
     made = parser(prog, description, epilog)
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {"options": made}  # beside --help
     hints = typing.get_type_hints(options_class)
     # A command's own options first, then those it inherits.
     own = options_class.__annotations__
@@ -201,7 +201,10 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         status = 0
     except (ValueError, OSError, CommandError) as error:
         if "--debug" in argv:
-            raise
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+            import traceback
+
+            traceback.print_exc()
+        else:
+            print("error: " + " ".join(str(error).split()), file=sys.stderr)
         status = error.status if isinstance(error, CommandError) else EXIT_USAGE
     sys.exit(status)

@@ -9,6 +9,7 @@ is counted. Anything else is refused: no example is dropped in silence.
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,15 @@ class SquadData:
         examples: in file order.
         has_impossible: True for v2 data (some question is impossible).
         repaired: ids of answers whose offset was corrected.
+        unmarked: ids of questions without answers, but not marked impossible, in a file where
+            others have answers; they count as impossible.
     """
 
     path: Path
     examples: list[SquadExample]
     has_impossible: bool
     repaired: list[str] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)
 
     @property
     def has_answers(self) -> bool:
@@ -94,7 +98,7 @@ def read_squad(path: str | Path) -> SquadData:
     seen: set[str] = set()
     for a, article in enumerate(articles):
         where = f"data[{a}]"
-        title = article.get("title", "") if isinstance(article, dict) else ""
+        title = article.get("title") or "" if isinstance(article, dict) else ""
         for p, paragraph in enumerate(_list(path, article, "paragraphs", where)):
             where = f"data[{a}].paragraphs[{p}]"
             context = _string(path, paragraph, "context", where)
@@ -131,13 +135,14 @@ def read_squad(path: str | Path) -> SquadData:
         raise ValueError(f"{path} holds no questions; expected a SQuAD v1.1 or v2.0 file")
     # v2 marks "no answer" twice, by flag and by an empty list. Where other questions of the file
     # have answers an empty list alone means it too; a file without any answer is a test file.
+    unmarked: list[str] = []
     if any(example.answers for example in examples):
-        examples = [
-            example if example.answers else replace(example, is_impossible=True)
-            for example in examples
-        ]
+        for e, example in enumerate(examples):
+            if not example.answers and not example.is_impossible:
+                unmarked.append(example.id)
+                examples[e] = replace(example, is_impossible=True)
     has_impossible = any(example.is_impossible for example in examples)
-    return SquadData(path, examples, has_impossible, repaired)
+    return SquadData(path, examples, has_impossible, repaired, unmarked)
 
 
 def _articles(path: Path) -> list[Any]:
@@ -145,13 +150,17 @@ def _articles(path: Path) -> list[Any]:
         raise ValueError(f"{path} is a folder, expected a SQuAD .json file")
     try:
         # utf-8-sig: a byte-order mark, which some editors add, is not part of the JSON
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; expected a SQuAD .json file") from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text (byte {error.start}); expected a SQuAD .json file"
         ) from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty; expected a SQuAD .json file")
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path} is not JSON ({error.msg} at line {error.lineno}, column {error.colno}); "
@@ -159,9 +168,25 @@ def _articles(path: Path) -> list[Any]:
         ) from None
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply to be a SQuAD file") from None
+    except ValueError as error:  # a key twice, a number of thousands of digits
+        raise ValueError(f"{path} cannot be read ({error}); correct the file") from None
     if not isinstance(document, dict) or "data" not in document:
         raise ValueError(f"{path} has no top-level 'data' list; expected a SQuAD v1.1 or v2.0 file")
     return _list(path, document, "data", "the file")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json's own rule, that the last of two equal keys wins, would lose a record."""
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"a JSON object has the key {_short(twice)} twice")
+    return record
+
+
+def _short(text: str) -> str:
+    """Quoted, at most 60 characters of it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _list(path: Path, record: Any, key: str, where: str, *, optional: bool = False) -> list[Any]:
@@ -206,6 +231,6 @@ def _answer(
         return Answer(text, near[0])
     found = context[max(0, start) : max(0, start) + len(text)]
     raise ValueError(
-        f"{path}: {where}: answer {text!r} is not at its answer_start {start} "
-        f"(there stands {found!r}); correct the file"
+        f"{path}: {where}: answer {_short(text)} is not at its answer_start {start} "
+        f"(there stands {_short(found)}); correct the file"
     )

@@ -8,8 +8,15 @@ cut the ids out of the flat arrays when they are needed. The windows and labels 
 transformers' run_qa example (Wolf et al. 2020), and with `doc_step` those of google-research/bert's
 run_squad.py.
 
-`python -m data.windows FILE --model FOLDER --id QUESTION` prints the windows of a question.
+    python -m data.windows --data-file FILE --model FOLDER                  # totals of a file
+    python -m data.windows --data-file FILE --model FOLDER --id QUESTION    # windows of a question
 """
+
+if __name__ == "__main__":  # first, because --help need not wait for numpy
+    from data.command import run_command
+    from data.inspector import main
+
+    run_command(main)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +68,14 @@ def tokenize_squad(
         examples: any number, at least one.
         tokenizer: word pieces.
         max_question_length: word pieces kept of a question; cut ones are listed.
+
+    Raises:
+        ValueError: no examples, or a max_question_length below 1.
     """
+    if not examples:
+        raise ValueError("there are no questions to make windows of; expected at least one")
+    if max_question_length < 1:
+        raise ValueError(f"--max-question-length is {max_question_length}, expected at least 1")
     number: dict[str, int] = {}
     context_of = [number.setdefault(example.context, len(number)) for example in examples]
     contexts = list(number)
@@ -155,16 +169,21 @@ def make_windows(
     Raises:
         ValueError: a question leaves no room for windows with that stride or step.
     """
+    if doc_step is not None and doc_step < 1:
+        raise ValueError(f"--doc-step is {doc_step}, expected at least 1")
+    if doc_stride < 0:
+        raise ValueError(f"--doc-stride is {doc_stride}, expected 0 or more")
     question_length = np.array([len(ids) for ids in tokens.question_ids], np.int64)  # (E,)
     room = max_length - 3 - question_length  # (E,)
     step = room - doc_stride if doc_step is None else np.full_like(room, doc_step)
     narrow = int(room.argmin())
-    if room[narrow] < 1 or step[narrow] < 1 or step[narrow] > room[narrow]:
-        flag = f"--doc-stride {doc_stride}" if doc_step is None else f"--doc-step {doc_step}"
+    # A step wider than the room would jump over tokens.
+    if step[narrow] < 1 or step[narrow] > room[narrow]:
+        flag, value = ("--doc-stride", doc_stride) if doc_step is None else ("--doc-step", doc_step)
         raise ValueError(
-            f"--max-length {max_length} leaves {room[narrow]} tokens for the context beside question "
-            f"{tokens.examples[narrow].id} ({question_length[narrow]} tokens), too few for {flag}; "
-            "raise --max-length, or lower the stride or --max-question-length"
+            f"--max-length {max_length} leaves {max(room[narrow], 0)} context tokens beside "
+            f"question {tokens.examples[narrow].id} ({question_length[narrow]} tokens), too few "
+            f"for {flag} {value}; raise --max-length or lower {flag} or --max-question-length"
         )
     bounds = tokens.context_tokens.bounds
     length = np.diff(bounds)[tokens.context_of]  # (E,) context tokens
@@ -174,66 +193,54 @@ def make_windows(
     start = (np.arange(len(example)) - earlier[example]) * step[example]
     count = np.minimum(room[example], length[example] - start)
     first = 2 + question_length[example]
-    answers = _answer_tokens(tokens)
-    begin = bounds[tokens.context_of[example]] + start
-    starts, ends = tokens.context_tokens.char_starts, tokens.context_tokens.char_ends
-    has_answer = answers.characters[example, 0] >= 0
-    holds = has_answer & (count > 0)
-    # An all-empty data set has no token to look at.
-    if len(starts):
-        last = np.maximum(begin + count - 1, 0)
-        holds &= starts[np.minimum(begin, len(starts) - 1)] <= answers.characters[example, 0]
-        holds &= ends[last] >= answers.characters[example, 1]
-    labels = first[:, None] + answers.tokens[example] - start[:, None]  # (W, 2)
-    labels = np.where(holds[:, None], labels, 0)
-    held = np.zeros(len(room), bool)
-    held[example[holds]] = True
-    lost = [
-        tokens.examples[e].id
-        for e in np.flatnonzero((answers.characters[:, 0] >= 0) & ~held).tolist()
-    ]
+    answer, lost, misaligned = _answer_tokens(tokens)
+    begin, end = answer[example].T  # (W,) each
+    holds = (begin >= start) & (end < start + count)
+    lost |= (answer[:, 0] >= 0) & (np.bincount(example[holds], minlength=len(room)) == 0)
     return Windows(
-        tokens, example, start, count, first, labels[:, 0], labels[:, 1], lost, answers.misaligned
+        tokens,
+        example,
+        start,
+        count,
+        first,
+        start_positions=np.where(holds, first + begin - start, 0),
+        end_positions=np.where(holds, first + end - start, 0),
+        lost=[tokens.examples[e].id for e in np.flatnonzero(lost)],
+        misaligned=[tokens.examples[e].id for e in np.flatnonzero(misaligned)],
     )
 
 
-@dataclass(frozen=True)
-class _AnswerTokens:
-    """Where each example's first answer lies.
+def _answer_tokens(tokens: TokenizedSquad) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Characters of the first gold answer -> the smallest run of context tokens that covers them.
 
-    Attributes:
-        characters: (E, 2) half-open characters, -1 without an answer.
-        tokens: (E, 2) first and last token of the context, inclusive; 0 without an answer.
-        misaligned: see Windows.
-    """
+    So "1895" in "(1895-1943)." is the token "1895", and "apan" in "Japan" is the token "japan".
+    Tokens that share their characters (the parts of a Hangul syllable do) are all taken; run_qa
+    takes the last of them for the start and the first for the end.
 
-    characters: Ints
-    tokens: Ints
-    misaligned: list[str]
-
-
-def _answer_tokens(tokens: TokenizedSquad) -> _AnswerTokens:
-    """Characters of the first gold answer -> context tokens.
-
-    The start token is the last one that begins at or before the answer, the end token the first one
-    that ends at or after it. So "1895" in "(1895-1943)." is the token "1895", and "apan" in "Japan"
-    is the token "japan": the smallest run of tokens that covers the answer.
+    Returns:
+        first and last token, inclusive: (E, 2), -1 where there is no answer or no run covers it;
+        where there is an answer but no run: (E,); where the run is longer than the answer: (E,).
     """
     characters = np.full((len(tokens.examples), 2), -1, np.int64)
     for e, example in enumerate(tokens.examples):
         if example.answers:
             characters[e] = example.answers[0].start, example.answers[0].end
-    found = np.zeros_like(characters)
+    has_answer = characters[:, 0] >= 0
+    # One search for all: the contexts are laid one after another, so that characters only grow.
     texts = tokens.context_tokens
-    misaligned = []
-    for e in np.flatnonzero(characters[:, 0] >= 0).tolist():
-        begin, end = texts.bounds[tokens.context_of[e]], texts.bounds[tokens.context_of[e] + 1]
-        if begin == end:
-            continue
-        starts, ends = texts.char_starts[begin:end], texts.char_ends[begin:end]
-        at = max(int(starts.searchsorted(characters[e, 0], "right")) - 1, 0)
-        to = min(int(ends.searchsorted(characters[e, 1], "left")), len(ends) - 1)
-        found[e] = at, to
-        if starts[at] != characters[e, 0] or ends[to] != characters[e, 1]:
-            misaligned.append(tokens.examples[e].id)
-    return _AnswerTokens(characters, found, misaligned)
+    sizes = np.array([len(context) + 1 for context in tokens.contexts], np.int64)
+    shift = np.cumsum(sizes) - sizes  # (C,) characters before each context
+    token_shift = np.repeat(shift, np.diff(texts.bounds))
+    starts, ends = texts.char_starts + token_shift, texts.char_ends + token_shift
+    wanted = characters + shift[tokens.context_of, None]
+    at = starts.searchsorted(wanted[:, 0], "right") - 1  # last token that begins at or before it
+    to = ends.searchsorted(wanted[:, 1], "left")  # first token that ends at or after it
+    begin, end = texts.bounds[tokens.context_of], texts.bounds[tokens.context_of + 1]
+    found = has_answer & (at >= begin) & (to < end)
+    at, to, begin, wanted = at[found], to[found], begin[found], wanted[found]
+    misaligned = np.zeros_like(found)
+    misaligned[found] = (starts[at] != wanted[:, 0]) | (ends[to] != wanted[:, 1])
+    run = np.full_like(characters, -1)
+    run[found, 0] = starts.searchsorted(starts[at], "left") - begin
+    run[found, 1] = ends.searchsorted(ends[to], "right") - 1 - begin
+    return run, has_answer & ~found, misaligned

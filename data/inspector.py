@@ -1,0 +1,142 @@
+"""The window inspector, `python -m data.windows`: what a data set or a question becomes.
+
+With --id every window of one question: which tokens and characters of the context it holds, what
+its labelled tokens say, and whether the answer was lost or the question cut. Without it the totals
+of the file, among them everything that was cut, repaired or cannot be learnt.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data.command import UsageError, option, parse
+
+if TYPE_CHECKING:
+    from data.squad import SquadData
+    from data.windows import Windows
+
+_SHOWN = 60  # characters of a text that are printed
+_LISTED = 5  # question ids that are printed
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `python -m data.windows`."""
+
+    data_file: str = option(help="SQuAD v1.1 or v2.0 .json file", metavar="FILE")
+    model: str = option(help="folder with vocab.txt or tokenizer.json", metavar="FOLDER")
+    id: str | None = option(
+        None, help="show the windows of this question instead of totals", metavar="QUESTION"
+    )
+    max_length: int = option(384, help="tokens of a window", group="windows")
+    doc_stride: int = option(
+        128, help="context tokens shared by neighbouring windows", group="windows"
+    )
+    doc_step: int | None = option(
+        None, help="context tokens between window starts, instead of a stride", group="windows"
+    )
+    max_question_length: int = option(64, help="tokens kept of a question", group="windows")
+
+
+def main(argv: list[str]) -> int:
+    """Print the windows of a question, or the totals of a file."""
+    options = parse(
+        Options, argv, prog="data.windows", description="What a SQuAD file becomes as model input."
+    )
+    from data.squad import read_squad
+    from data.tokenization import Tokenizer
+    from data.windows import make_windows, tokenize_squad
+
+    tokenizer = Tokenizer.from_folder(options.model)
+    squad = read_squad(options.data_file)
+    chosen = squad.examples
+    if options.id is not None:
+        chosen = [example for example in chosen if example.id == options.id]
+        if not chosen:
+            raise UsageError(
+                f"--id {options.id} is no question of {options.data_file}; "
+                f"its first is {squad.examples[0].id}"
+            )
+    windows = make_windows(
+        tokenize_squad(chosen, tokenizer, options.max_question_length),
+        max_length=options.max_length,
+        doc_stride=options.doc_stride,
+        doc_step=options.doc_step,
+    )
+    if options.id is None:
+        show_totals(squad, windows, options.max_length)
+    else:
+        show_question(squad, windows)
+    return 0
+
+
+def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None:
+    """Print sizes, the lengths of the windows, and what was cut, repaired or cannot be learnt."""
+    import numpy as np
+
+    tokens = windows.tokens
+    impossible = sum(example.is_impossible for example in squad.examples)
+    per_question = np.bincount(windows.example)
+    middle, long, longest = np.percentile(windows.lengths, [50, 90, 100], method="lower")
+    full = (windows.lengths == max_length).mean()
+    print(squad.path)
+    print(f"  {len(squad.examples)} questions, {impossible} of them impossible")
+    print(f"  {len(tokens.contexts)} contexts, {len(tokens.context_tokens.ids)} tokens")
+    print(f"  {len(windows)} windows; {(per_question > 1).sum()} questions have several")
+    print(
+        f"  {windows.lengths.sum()} tokens in all windows; a window has {middle} (p50), "
+        f"{long} (p90), {longest} (max); {full:.1%} have --max-length"
+    )
+    for what, ids in (
+        ("lost answers: no window holds them, so they train as no answer", windows.lost),
+        ("misaligned answers: they begin or end inside a token", windows.misaligned),
+        ("cut questions: longer than --max-question-length", tokens.cut_questions),
+        ("repaired answers: their offset was 1 or 2 characters off", squad.repaired),
+        ("unmarked questions: without answers, so read as impossible", squad.unmarked),
+    ):
+        more = ", ..." if len(ids) > _LISTED else ""
+        print(f"  {len(ids)} {what}{': ' if ids else ''}{', '.join(ids[:_LISTED])}{more}")
+
+
+def show_question(squad: "SquadData", windows: "Windows") -> None:
+    """Print every window of a data set that has one question."""
+    tokens = windows.tokens
+    example = tokens.examples[0]
+    context, pieces = example.context, tokens.context_tokens
+    cut = ", CUT at --max-question-length" if tokens.cut_questions else ""
+    print(f"question {example.id}: {_quoted(example.question)}")
+    print(f"  {len(tokens.question_ids[0])} tokens{cut}")
+    if example.answers:
+        answer = example.answers[0]
+        repaired = ", its offset REPAIRED" if example.id in squad.repaired else ""
+        print(f"  answer {_quoted(answer.text)}, characters {answer.start}-{answer.end}{repaired}")
+    else:
+        print(f"  {'impossible' if example.is_impossible else 'no answer in the file'}")
+    if windows.lost:
+        print("  LOST: no window holds the whole answer; so the question trains as one without")
+    if windows.misaligned:
+        print("  MISALIGNED: the answer begins or ends inside a token")
+    print(f"context: {len(context)} characters, {len(pieces.ids)} tokens")
+    for w in range(len(windows)):
+        begin, end = int(windows.start[w]), int(windows.start[w] + windows.count[w])
+        print(f"window {w}: {windows.lengths[w]} tokens")
+        if begin == end:
+            print("  holds nothing of the context")
+            continue
+        first, last = int(pieces.char_starts[begin]), int(pieces.char_ends[end - 1])
+        print(f"  holds context tokens {begin}-{end}, characters {first}-{last}")
+        print(f"  {_quoted(context[first:last])}")
+        label = int(windows.start_positions[w]), int(windows.end_positions[w])
+        if label == (0, 0):
+            why = "does not hold the whole answer" if example.answers else "there is no answer"
+            print(f"  {why}; label 0, 0 = [CLS]")
+        else:
+            shift = begin - int(windows.first[w])
+            start, stop = pieces.char_starts[label[0] + shift], pieces.char_ends[label[1] + shift]
+            print(f"  holds the answer; label {label[0]}, {label[1]} = {context[start:stop]!r}")
+
+
+def _quoted(text: str) -> str:
+    """The text in quotes, without control characters, its middle left out if it is long."""
+    if len(text) > _SHOWN:
+        return f"{text[: _SHOWN // 2]!r} ... {text[-_SHOWN // 2 :]!r}"
+    return repr(text)

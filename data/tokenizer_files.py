@@ -1,0 +1,140 @@
+"""The files of a published WordPiece tokenizer -> its vocabulary and settings.
+
+Models come with vocab.txt, or tokenizer.json (vocabulary and normalisation), or both, and most with
+tokenizer_config.json, whose settings win, as in transformers. Everything read is checked here, so
+that data.tokenization can trust it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LONGEST_INPUT = 512  # tokens; what BERT was published with, where the files do not say
+
+
+def read_tokenizer_files(folder: str | Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """A model folder -> token to id, and the other arguments of data.tokenization.Tokenizer.
+
+    Where no file says whether text is lower-cased, a vocabulary with an upper-case letter in it
+    (outside tokens in brackets) is a cased one.
+
+    Raises:
+        ValueError: no vocabulary, an unreadable file, or another kind of tokenizer.
+    """
+    folder = Path(folder)
+    settings: dict[str, Any] = {}
+    path = folder / "tokenizer.json"
+    if path.exists():
+        vocabulary, settings = _read_tokenizer_json(path)
+    elif (path := folder / "vocab.txt").exists():
+        vocabulary = read_vocabulary(path)
+    else:
+        raise ValueError(
+            f"{folder} has neither tokenizer.json nor vocab.txt; give the folder of a BERT model"
+        )
+    config_path = folder / "tokenizer_config.json"
+    config = _read_json(config_path) if config_path.exists() else {}
+    for theirs, ours in (
+        ("do_lower_case", "lowercase"),
+        ("strip_accents", "strip_accents"),
+        ("tokenize_chinese_chars", "split_chinese_characters"),
+    ):
+        # Only strip_accents has a meaning for null: as the lower-casing.
+        if config.get(theirs) is not None or (theirs in config and theirs == "strip_accents"):
+            settings[ours] = _true_or_false(config_path, theirs, config[theirs])
+    if settings.get("lowercase") is None:
+        settings["lowercase"] = not any(
+            token != token.lower() and not (token.startswith("[") and token.endswith("]"))
+            for token in vocabulary
+        )
+    length = config.get("model_max_length")
+    # transformers writes 1e30 where it does not know the length
+    known = isinstance(length, int) and 0 < length < 10**6
+    return vocabulary, settings | {
+        "max_length": length if known else LONGEST_INPUT,
+        "source": str(path),
+    }
+
+
+def read_vocabulary(path: str | Path) -> dict[str, int]:
+    """vocab.txt -> token to id; a byte-order mark and Windows line ends are not part of tokens.
+
+    Raises:
+        ValueError: not UTF-8, or a token on two lines (their numbers are named).
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text; expected one token a line") from None
+    vocabulary: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        token = line.removesuffix("\r")
+        if token in vocabulary:
+            raise ValueError(
+                f"{path} has the token {token!r} on lines {vocabulary[token] + 1} and "
+                f"{number + 1}; each token must stand once"
+            )
+        vocabulary[token] = number
+    return vocabulary
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); get the file again") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object")
+    return values
+
+
+def _true_or_false(path: Path, key: str, value: Any) -> bool | None:
+    """The value, which may also be null."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{path} has {key} {value!r}, expected true, false or null")
+    return value
+
+
+def _part(path: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
+    """An object inside tokenizer.json, {} where it is null or not there."""
+    part = values.get(key) or {}
+    if not isinstance(part, dict):
+        raise ValueError(f"{path} has a {type(part).__name__} as {key}, expected a JSON object")
+    return part
+
+
+def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """The vocabulary and normalisation of a WordPiece tokenizer.json."""
+    values = _read_json(path)
+    model = _part(path, values, "model")
+    kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else None)
+    vocabulary = model.get("vocab")
+    if kind != "WordPiece" or not isinstance(vocabulary, dict):
+        raise ValueError(f"{path} is a {kind} tokenizer, expected WordPiece (BERT's)")
+    if model.get("continuing_subword_prefix", "##") != "##":
+        raise ValueError(f"{path} marks continued words other than with ##, which BERT uses")
+    normalizer = _part(path, values, "normalizer")
+    for key, expected in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):
+        found = _part(path, values, key).get("type", expected)
+        if found != expected:
+            raise ValueError(f"{path} has the {key} {found}, expected {expected}")
+    added = values.get("added_tokens") or []
+    for token in added if isinstance(added, list) else [added]:
+        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+            raise ValueError(f"{path} has an added token without content; get the file again")
+        vocabulary.setdefault(token["content"], token.get("id"))
+    unusable = next((token for token, i in vocabulary.items() if type(i) is not int), None)
+    if unusable is not None:
+        raise ValueError(f"{path} gives the token {unusable!r} no whole number as id")
+    settings = {
+        ours: _true_or_false(path, theirs, normalizer[theirs])
+        for theirs, ours in (
+            ("lowercase", "lowercase"),
+            ("strip_accents", "strip_accents"),
+            ("handle_chinese_chars", "split_chinese_characters"),
+        )
+        if normalizer.get(theirs) is not None
+    }
+    return vocabulary, settings
