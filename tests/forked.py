@@ -2,14 +2,13 @@
 
 import importlib
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Mapping
 
 import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
 import torch._dynamo  # noqa: F401  likewise: the first optimizer imports it
-
-from data.command import run_command
 
 
 def forked(
@@ -31,7 +30,7 @@ def forked(
         given.write(stdin)
         given.flush()
         given.seek(0)
-        main = importlib.import_module(module).main
+        importlib.import_module(module)  # what it imports is there for the next child too
         child = os.fork()
         if child == 0:
             status = 70
@@ -44,7 +43,7 @@ def forked(
                 sys.stderr = os.fdopen(2, "w", closefd=False)
                 os.environ.update(environment or {})
                 sys.argv = [module, *map(str, words)]
-                run_command(main)
+                runpy.run_module(module, run_name="__main__")
             except SystemExit as leaving:
                 status = leaving.code if isinstance(leaving.code, int) else 0
                 sys.stdout.flush()

@@ -200,12 +200,12 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
              windows.misaligned),
             ("questions cut at --max-question-length", windows.tokens.cut_questions),
             ("answer offsets repaired by 1 or 2 characters", squad.repaired),
-            ("questions without answers, not marked impossible (taken as such)", squad.unmarked),
+            ("questions without answers, not marked, taken as impossible", squad.unmarked),
         ):  # fmt: skip
             if ids:
                 more = ", ..." if len(ids) > 3 else ""
                 print(f"  {len(ids)} {what}: {', '.join(ids[:3])}{more}")
     print(
-        f"plan: {plan.total_updates} updates of {plan.batch_size} windows (epochs: {plan.epochs:g}, "
-        f"micro-batches in an update: {plan.accumulate})"
+        f"plan: {plan.total_updates} updates of {plan.batch_size} windows, epochs: {plan.epochs:g}, "
+        f"micro-batches: {plan.accumulate}"
     )

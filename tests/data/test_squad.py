@@ -339,7 +339,7 @@ def test_no_damage_to_a_file_gives_anything_but_examples_or_a_sentence(
         inner = [value[key] for key in keys if isinstance(value[key], dict | list)]
         return [(value, key) for key in keys] + [place for one in inner for place in places(one)]
 
-    for trial in range(2000):
+    for trial in range(6000):
         if trial % 2:
             damaged = bytearray(sound)
             for _ in range(rng.randint(1, 3)):

@@ -165,7 +165,7 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
         return command(*words)
 
     good = (files / "train.json").read_text()
-    assert_one_sentence(with_train(""), "bad.json", "not JSON")
+    assert_one_sentence(with_train(""), "bad.json", "empty")
     assert_one_sentence(with_train("{"), "not JSON", "line 1")
     assert_one_sentence(with_train("[]"), "'data'")
     assert_one_sentence(with_train('{"data": []}'), "no questions")
