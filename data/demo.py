@@ -77,7 +77,8 @@ CONFIG: Mapping[str, Any] = MappingProxyType(
 TRAIN_ENTRIES, DEV_ENTRIES = 2500, 200
 LONG_IN_TEN = 2  # of ten entries, how many are long
 SHORT_PIECES, LONG_PIECES = 46, 64  # word pieces of a short entry at most, of a long one at least
-SHORT_TOPICS, LONG_TOPICS = (2, 3), (7, 9)
+SHORT_TOPICS, LONG_TOPICS = (2, 3), (6, 8)
+DRAFTS = 10  # of a long entry, to find one whose answers need the windows' overlap
 ANSWERABLE, IMPOSSIBLE, NEAR_MISSES = 4, 3, 1  # questions of an entry at most
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -134,26 +135,27 @@ subject: lost queens | old monks | the northern sea | the old kings | the silver
 OPENING = "{town} is a {size} {kind} in the {side} of Ondria."
 
 # One line is one topic; an entry tells a topic in one of its sentences, with the facts in that.
+# Facts are mostly followed by a word: the scorer overlooks a full stop at the end of an answer.
 TOPICS = [
     line.split(" | ")
     for line in """
-It was founded in {year} by {founder}. | {founder} founded it in {year}. | It was founded in \
-{year}. | It was founded by {founder}.
-The bridge over the river {river} was designed by {designer}. | {designer} designed its bridge \
-over the river {river}. | It lies on the river {river}. | The bridge was designed by {designer}.
-Its tower, built by {builder}, is {height} high. | {builder} built its tower, which is {height} \
-high. | Its tower is {height} high. | The tower was built by {builder}.
-Its mayor is {mayor}. | {mayor} has been its mayor since {since}. | Since {since} its mayor has \
-been {mayor}.
-Every {month} a festival celebrates {feast}. | A festival in {month} celebrates {feast}. | A \
-small festival celebrates {feast}.
-Its cooks are known for {dish}. | A dish that every cook here knows is {dish}.
+{founder} founded it in {year} beside an old well. | It was founded in {year} by {founder} and a \
+few friends. | It was founded in {year} after a flood. | {founder} founded it after a flood.
+{designer} designed the bridge over the river {river} in one night. | It lies on the river {river} \
+below dark woods. | A bridge designed by {designer} leads to its gate.
+{builder} built its tower, which is {height} high. | Its tower is {height} high. | {builder} built \
+its tower of red stone.
+{mayor} has been its mayor since {since}. | Since {since} its mayor has been {mayor}. | {mayor} is \
+its mayor.
+Every {month} a festival celebrates {feast} with dances. | A festival in {month} celebrates \
+{feast} with songs. | A small festival celebrates {feast} with dances.
+Its cooks are known for {dish} all over the land. | Its cooks serve {dish} to every guest.
 About {number} people live there. | It has about {number} people.
-Most families earn their living by {trade}. | Many families earn a living by {trade}.
-An old legend tells of {legend}. | The children know the legend of {legend}.
-Its library keeps {treasure}. | The library is proud of {treasure}.
-The market is held on {day}. | On {day} a market fills the square.
-Its great bell weighs {weight}. | A bell of {weight} hangs in the town hall.
+Most families earn a living by {trade} for other towns. | Many earn their living by {trade} all year.
+The legend of {legend} is told to every child. | A legend of {legend} is known to all.
+Its library keeps {treasure} behind glass. | The library shows {treasure} to visitors.
+On {day} a market fills the square. | The market is held on {day} in the square.
+A bell of {weight} hangs in the town hall. | Its great bell weighs {weight} and rings at noon.
 """.strip().splitlines()
 ]
 QUESTIONS = {
@@ -168,11 +170,11 @@ height: How high is the tower of {town}? | What is the height of the tower in {t
 mayor: Who is the mayor of {town}? | Who is mayor in {town}?
 month: In which month is the festival of {town}? | When is the festival held in {town}?
 feast: What does the festival of {town} celebrate? | What is celebrated in {town}?
-dish: What are the cooks of {town} known for? | What is the best known dish of {town}?
+dish: What are the cooks of {town} known for? | What do the cooks of {town} serve?
 number: How many people live in {town}? | How many people does {town} have?
-trade: How do families in {town} earn a living? | By what do families of {town} live?
-legend: What does the legend of {town} tell of? | What is the legend of {town} about?
-treasure: What does the library of {town} keep? | What is the library of {town} proud of?
+trade: How do families in {town} earn a living? | By what do people in {town} earn a living?
+legend: What is the legend of {town} about? | Of what does the legend of {town} tell?
+treasure: What does the library of {town} keep? | What does the library in {town} show?
 day: On which day is the market of {town}? | When is the market held in {town}?
 weight: How much does the bell of {town} weigh? | What is the weight of the bell in {town}?
 """.strip().splitlines()
@@ -254,11 +256,30 @@ def make_entries(
     for number, town in enumerate(rng.sample(towns, size)):
         is_long = number % 10 < LONG_IN_TEN
         facts = _draw_facts(rng, names) | {"town": town}
-        context, starts = _tell(rng, facts, is_long)
-        questions = _ask(rng, facts, starts)
-        for question in questions:
-            question["id"] = f"{prefix}/{'long' if is_long else 'short'}/{town}/{question['id']}"
-        articles.append({"title": town, "paragraphs": [{"context": context, "qas": questions}]})
+        questions = {fact: rng.choice(forms).format(**facts) for fact, forms in QUESTIONS.items()}
+        drafts = [_tell(rng, facts, is_long) for _ in range(DRAFTS if is_long else 1)]
+        cut = [_cut_facts(context, starts, facts, questions) for context, starts in drafts]
+        best = max(range(len(drafts)), key=lambda draft: len(cut[draft]))
+        context, starts = drafts[best]
+        asked = _choose(rng, starts, cut[best])
+        name = f"{prefix}/{'long' if is_long else 'short'}/{town}"
+        qas = [
+            {
+                "id": f"{name}/{fact}",
+                "question": questions[fact],
+                "answers": [{"text": facts[fact], "answer_start": starts[fact]}],
+                "is_impossible": False,
+            }
+            if fact in starts
+            else {
+                "id": f"{name}/{fact}",
+                "question": questions[fact],
+                "answers": [],
+                "is_impossible": True,
+            }
+            for fact in asked
+        ]
+        articles.append({"title": town, "paragraphs": [{"context": context, "qas": qas}]})
     return articles
 
 
@@ -298,28 +319,31 @@ def _tell(rng: random.Random, facts: dict[str, str], is_long: bool) -> tuple[str
             return text, starts
 
 
-def _ask(rng: random.Random, facts: dict[str, str], starts: dict[str, int]) -> list[dict[str, Any]]:
-    """Questions for facts that an entry tells, and impossible ones for facts that it does not."""
-    told = [fact for fact in QUESTIONS if fact in starts]
+def _cut_facts(
+    context: str, starts: dict[str, int], facts: dict[str, str], questions: dict[str, str]
+) -> list[str]:
+    """Facts that windows without overlap would cut in two, beside their questions."""
+    cut = []
+    for fact in starts.keys() & QUESTIONS.keys():
+        room = int(DEMO_OPTIONS["max_length"]) - 3 - _count_pieces(questions[fact])
+        begin = _count_pieces(context[: starts[fact]])
+        last = begin + _count_pieces(facts[fact]) - 1
+        if begin // room != last // room:
+            cut.append(fact)
+    return sorted(cut)
+
+
+def _choose(rng: random.Random, starts: dict[str, int], cut: list[str]) -> list[str]:
+    """Which facts are asked for: told ones, first of all those that are cut, and untold ones."""
+    told = [fact for fact in QUESTIONS if fact in starts and fact not in cut]
     untold = [fact for fact in QUESTIONS if fact not in starts]
     rivals = set().union(*(group for group in RIVALS if not group.isdisjoint(starts)))
     near = [fact for fact in untold if fact in rivals]
-    answerable = rng.sample(told, min(len(told), ANSWERABLE))
+    answerable = cut[:ANSWERABLE]
+    answerable += rng.sample(told, min(len(told), ANSWERABLE - len(answerable)))
     impossible = rng.sample(near, min(len(near), NEAR_MISSES))
     others = [fact for fact in untold if fact not in impossible]
-    impossible += rng.sample(others, IMPOSSIBLE - len(impossible))
-    questions = []
-    for fact in answerable + impossible:
-        answer = {"text": facts[fact], "answer_start": starts.get(fact, -1)}
-        questions.append(
-            {
-                "id": fact,
-                "question": rng.choice(QUESTIONS[fact]).format(**facts),
-                "answers": [answer] if fact in starts else [],
-                "is_impossible": fact not in starts,
-            }
-        )
-    return questions
+    return answerable + impossible + rng.sample(others, IMPOSSIBLE - len(impossible))
 
 
 @cache

@@ -86,15 +86,16 @@ def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None
         f"  {windows.lengths.sum()} tokens in all windows; a window has {middle} (p50), "
         f"{long} (p90), {longest} (max); {full:.1%} have --max-length"
     )
-    for what, ids in (
-        ("lost answers: no window holds them, so they train as no answer", windows.lost),
-        ("misaligned answers: they begin or end inside a token", windows.misaligned),
-        ("cut questions: longer than --max-question-length", tokens.cut_questions),
-        ("repaired answers: their offset was 1 or 2 characters off", squad.repaired),
-        ("unmarked questions: without answers, so read as impossible", squad.unmarked),
+    for what, why, ids in (
+        ("lost answers", "no window holds them, so they train as no answer", windows.lost),
+        ("misaligned answers", "they begin or end inside a token", windows.misaligned),
+        ("cut questions", "longer than --max-question-length", tokens.cut_questions),
+        ("repaired answers", "their offset was 1 or 2 characters off", squad.repaired),
+        ("unmarked questions", "without answers, so read as impossible", squad.unmarked),
     ):
         more = ", ..." if len(ids) > _LISTED else ""
-        print(f"  {len(ids)} {what}{': ' if ids else ''}{', '.join(ids[:_LISTED])}{more}")
+        listed = f" ({why}): {', '.join(ids[:_LISTED])}{more}" if ids else ""
+        print(f"  {what}: {len(ids)}{listed}")
 
 
 def show_question(squad: "SquadData", windows: "Windows") -> None:

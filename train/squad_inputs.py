@@ -206,6 +206,6 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
                 more = ", ..." if len(ids) > 3 else ""
                 print(f"  {len(ids)} {what}: {', '.join(ids[:3])}{more}")
     print(
-        f"plan: {plan.total_updates} updates of {plan.batch_size} windows, epochs: {plan.epochs:g}, "
+        f"plan: {plan.total_updates} updates of {plan.batch_size} windows, epochs {plan.epochs:g}, "
         f"micro-batches: {plan.accumulate}"
     )
