@@ -69,8 +69,7 @@ def read_vocabulary(path: str | Path) -> dict[str, int]:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; expected one token a line") from None
     vocabulary: dict[str, int] = {}
-    for number, line in enumerate(lines):
-        token = line.removesuffix("\r")
+    for number, token in enumerate(lines):
         if token in vocabulary:
             raise ValueError(
                 f"{path} has the token {token!r} on lines {vocabulary[token] + 1} and "

@@ -4,9 +4,10 @@
 
 Each distinct context is tokenized once and each question once. A window is three integers: its
 example, its first context token, its number of context tokens. Nothing else is stored; the batches
-cut the ids out of the flat arrays when they are needed. The windows and labels are exactly those of
-transformers' run_qa example (Wolf et al. 2020), and with `doc_step` those of google-research/bert's
-run_squad.py.
+cut the ids out of the flat arrays when they are needed. The windows and labels are those of
+transformers' run_qa example (Wolf et al. 2020), and with `doc_step` the windows are those of
+google-research/bert's run_squad.py. Labels differ from run_qa's only where those end before they
+begin: an answer that starts at the last token of a window, or tokens that share a character.
 
     python -m data.windows --data-file FILE --model FOLDER                  # totals of a file
     python -m data.windows --data-file FILE --model FOLDER --id QUESTION    # windows of a question
@@ -214,8 +215,8 @@ def _answer_tokens(tokens: TokenizedSquad) -> tuple[Ints, NDArray[np.bool_], NDA
     """Characters of the first gold answer -> the smallest run of context tokens that covers them.
 
     So "1895" in "(1895-1943)." is the token "1895", and "apan" in "Japan" is the token "japan".
-    Tokens that share their characters (the parts of a Hangul syllable do) are all taken; run_qa
-    takes the last of them for the start and the first for the end.
+    Of tokens that share their characters, as the parts of a Hangul syllable do, all are taken;
+    run_qa takes the last of them for the start and the first for the end.
 
     Returns:
         first and last token, inclusive: (E, 2), -1 where there is no answer or no run covers it;
@@ -228,7 +229,7 @@ def _answer_tokens(tokens: TokenizedSquad) -> tuple[Ints, NDArray[np.bool_], NDA
     has_answer = characters[:, 0] >= 0
     # One search for all: the contexts are laid one after another, so that characters only grow.
     texts = tokens.context_tokens
-    sizes = np.array([len(context) + 1 for context in tokens.contexts], np.int64)
+    sizes = np.array([len(context) for context in tokens.contexts], np.int64)
     shift = np.cumsum(sizes) - sizes  # (C,) characters before each context
     token_shift = np.repeat(shift, np.diff(texts.bounds))
     starts, ends = texts.char_starts + token_shift, texts.char_ends + token_shift

@@ -1,5 +1,6 @@
 """Options from a dataclass; every expected error one sentence on stderr, with its exit status."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_help_has_every_flag_with_its_default_and_its_group(
     for piece in (
         "usage: python -m train.x",
         "Trains.",
-        "where the 100% real questions are (required)",
+        "--train-file TRAIN_FILE where the 100% real questions are (required)",
         "passes (default: 2.0)",
         "--amp, --no-amp mixed precision (default: off)",
         "output: --plots, --no-plots draw pictures (default: on)",
@@ -200,6 +201,10 @@ def main(argv):
     print("ready", flush=True)
     if argv[0] == "sleep":
         time.sleep(60)
+    if argv[0] == "one line":
+        sys.stdin.readline()
+        print("a line that waits in the buffer")
+        return 0
     for number in range(10**6):
         print("a line that fills the pipe", number)
     return 0
@@ -212,7 +217,9 @@ def started(*argv: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *argv],
         cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -226,11 +233,13 @@ def test_ctrl_c_leaves_with_130_and_one_word() -> None:
     assert (process.returncode, errors) == (130, "interrupted\n")
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly() -> None:
-    with started("print") as process:
-        assert process.stdout is not None and process.stderr is not None
+@pytest.mark.parametrize("output", ["one line", "very many lines"])
+def test_a_reader_that_leaves_ends_the_command_quietly(output: str) -> None:
+    with started(output) as process:
+        assert process.stdin and process.stdout and process.stderr
         assert process.stdout.readline() == "ready\n"
         process.stdout.close()
+        process.stdin.close()
         errors = process.stderr.read()
         assert process.wait(timeout=30) == 0
     assert errors == ""

@@ -78,13 +78,13 @@ def assert_sound(ours: TokenizedTexts, texts: list[str]) -> None:
 # --- real text
 
 
-@pytest.mark.parametrize("name", ["dev-v1.1.json", "dev-v2.0.json"])
-def test_contexts_and_questions_of_squad_tokenize_as_in_transformers(
-    both: tuple[Tokenizer, Any], name: str, real_data: Path
+def test_contexts_and_questions_of_both_dev_files_tokenize_as_in_transformers(
+    both: tuple[Tokenizer, Any], real_data: Path
 ) -> None:
     tokenizer, peer = both
-    examples = read_squad(real_data / "squad" / name).examples
-    texts = list(dict.fromkeys(t for e in examples for t in (e.context, e.question)))
+    files = (read_squad(real_data / "squad" / f"dev-{v}.json").examples for v in ("v1.1", "v2.0"))
+    texts = list({t: 0 for file in files for e in file for t in (e.context, e.question)})
+    assert len(texts) > 18_000
     ours = tokenizer.encode_with_offsets(texts)
     assert_equal(ours, texts, peer)
     assert_sound(ours, texts)
@@ -450,6 +450,14 @@ def test_all_missing_special_tokens_are_named(tmp_path: Path) -> None:
     assert "vocab.txt lacks the special tokens [UNK], [SEP]; add them" in refusal(
         tmp_path, vocab=text
     )
+
+
+def test_a_token_that_only_stands_among_the_added_ones_has_the_id_given_there(
+    tmp_path: Path,
+) -> None:
+    vocabulary = {token: i for token, i in LITTLE.items() if token != "[MASK]"}
+    folder = write(tmp_path, tokenizer=broken_model(vocab=vocabulary))
+    assert Tokenizer.from_folder(folder).mask_id == LITTLE["[MASK]"]
 
 
 def broken_model(**changes: object) -> dict[str, Any]:
