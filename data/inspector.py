@@ -23,7 +23,7 @@ class Options:
     """Options of `python -m data.windows`."""
 
     data_file: str = option(help="SQuAD v1.1 or v2.0 .json file", metavar="FILE")
-    model: str = option(help="folder with vocab.txt or tokenizer.json", metavar="FOLDER")
+    model: str = option(help="run folder, or folder with a vocabulary", metavar="FOLDER")
     id: str | None = option(
         None, help="show the windows of this question instead of totals", metavar="QUESTION"
     )

@@ -93,11 +93,16 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Tokenizer":
-        """The tokenizer of a model folder; see data.tokenizer_files for what is read.
+        """The tokenizer of a model folder, or of a run folder's best/.
+
+        See data.tokenizer_files for what is read.
 
         Raises:
             ValueError: no vocabulary, an unreadable file, or another kind of tokenizer.
         """
+        folder = Path(folder)
+        if (folder / "best" / "vocab.txt").is_file() and not (folder / "vocab.txt").exists():
+            folder = folder / "best"
         vocabulary, settings = read_tokenizer_files(folder)
         return cls(vocabulary, **settings)
 
