@@ -68,7 +68,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     torch.set_num_threads(2)
     return step_rows(
         folder, "small", torch.device("cpu"), None,
-        rounds=3 if quick else 9, batches=2 if quick else 8,
+        rounds=3 if quick else 9, batches=2 if quick else 4,
     )  # fmt: skip
 
 

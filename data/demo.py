@@ -3,9 +3,10 @@
 Every passage is a small encyclopaedia entry about one town of an invented land; all of its text is
 composed here, from the templates and word lists below. A question asks for one fact of the town,
 and is impossible where the entry does not tell it. A third of the impossible questions are near
-misses: the entry tells a fact of the same kind of something else (who designed the bridge, but not
+misses: the entry tells the same kind of fact about something else (who designed the bridge, but not
 who built the tower). A quarter of all questions are asked over long entries, which do not fit into
-one window of DEMO_OPTIONS' `max_length`; their later windows do not even name the town.
+one window of DEMO_OPTIONS' `max_length`; their later windows do not even name the town. The id of
+a question tells: "dev/long/Upper Velmora/mayor".
 
 Names are disjoint, tokens are shared: no town, river or family name of the dev file occurs in the
 train file, and so neither does the full name of any person. But a network that starts from random
@@ -14,8 +15,8 @@ weights knows nothing of a word it never saw, so each of these names is made of 
 common words are shared, as they are between any two books. So the demo measures reading, not
 memory: to find the one place in a text about things never heard of, and its exact boundaries.
 
-A few given names have accents: byte offsets taken for character offsets, or offsets into
-normalized text, move every answer behind them.
+The land's name has an accent and stands before every answer, so that byte offsets taken for
+character offsets move them all.
 
 `python -m train.squad --demo` trains and scores on it.
 """
@@ -29,8 +30,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from string import ascii_lowercase, digits
 from types import MappingProxyType
 from typing import Any
+
+from data.tokenizer_files import SPECIAL_TOKENS
 
 # train.squad's defaults under --demo. The lengths belong to the world: short entries fit one
 # window, long ones take two or more, and the longest sentence fits the stride. One thread: on
@@ -74,14 +78,15 @@ CONFIG: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-TRAIN_ENTRIES, DEV_ENTRIES = 2500, 200
+TRAIN_ENTRIES, DEV_ENTRIES = 2000, 200
 LONG_IN_TEN = 2  # of ten entries, how many are long
-SHORT_PIECES, LONG_PIECES = 46, 64  # word pieces of a short entry at most, of a long one at least
-SHORT_TOPICS, LONG_TOPICS = (2, 3), (6, 8)
-DRAFTS = 10  # of a long entry, to find one whose answers need the windows' overlap
+WINDOW = int(DEMO_OPTIONS["max_length"])
+PIECES = {"short": (0, WINDOW - 18), "long": (WINDOW, 999)}  # fewest and most word pieces
+TOPICS_TOLD = {"short": (2, 3), "long": (6, 8)}  # fewest and most
+# Of several drafts the one is kept in which windows without overlap would cut most answers in two.
+# So a quarter of the answers in long entries are found only where the stride is right.
+DRAFTS = {"short": 1, "long": 10}
 ANSWERABLE, IMPOSSIBLE, NEAR_MISSES = 4, 3, 1  # questions of an entry at most
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # First and second pieces of names. No first piece begins another known word together with letters
 # of a second one, so that greedy WordPiece cuts every name where it was joined.
@@ -132,7 +137,7 @@ book: diaries | letters | poems | songs
 subject: lost queens | old monks | the northern sea | the old kings | the silver mines | the stars
 """.strip().splitlines()
 }
-OPENING = "{town} is a {size} {kind} in the {side} of Ondria."
+OPENING = "{town} is a {size} {kind} in the {side} of Ondréa."
 
 # One line is one topic; an entry tells a topic in one of its sentences, with the facts in that.
 # Facts are mostly followed by a word: the scorer overlooks a full stop at the end of an answer.
@@ -151,7 +156,8 @@ Every {month} a festival celebrates {feast} with dances. | A festival in {month}
 {feast} with songs. | A small festival celebrates {feast} with dances.
 Its cooks are known for {dish} all over the land. | Its cooks serve {dish} to every guest.
 About {number} people live there. | It has about {number} people.
-Most families earn a living by {trade} for other towns. | Many earn their living by {trade} all year.
+Most families earn a living by {trade} for other towns. | Many earn their living by {trade} all \
+year.
 The legend of {legend} is told to every child. | A legend of {legend} is known to all.
 Its library keeps {treasure} behind glass. | The library shows {treasure} to visitors.
 On {day} a market fills the square. | The market is held on {day} in the square.
@@ -195,7 +201,7 @@ class DemoFiles:
 
     Attributes:
         train: SQuAD v2 JSON to train on.
-        dev: SQuAD v2 JSON about other names. It begins with an answerable question, long entry.
+        dev: SQuAD v2 JSON about other names; its first question has an answer, in a long entry.
         model: folder with config.json, vocab.txt and tokenizer_config.json, and no weights.
     """
 
@@ -228,12 +234,19 @@ def write_demo(folder: str | Path, seed: int = 0) -> DemoFiles:
     return files
 
 
-def is_about_long_entry(question_id: str) -> bool:
-    """Whether a question's entry is a long one, as that of "dev/long/Upper Velmora/mayor" is.
+@dataclass
+class Entry:
+    """A passage while it is written.
 
-    With DEMO_OPTIONS' lengths these are exactly the questions of two windows or more.
+    Attributes:
+        text: so far.
+        starts: fact -> its first character.
+        pieces: fact -> its first and last word piece, inclusive.
     """
-    return question_id.split("/")[1] == "long"
+
+    text: str
+    starts: dict[str, int]
+    pieces: dict[str, tuple[int, int]]
 
 
 def split_names(seed: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -254,32 +267,23 @@ def make_entries(
     towns = [qualifier + name for qualifier in QUALIFIERS for name in names["town"]]
     articles = []
     for number, town in enumerate(rng.sample(towns, size)):
-        is_long = number % 10 < LONG_IN_TEN
+        kind = "long" if number % 10 < LONG_IN_TEN else "short"
         facts = _draw_facts(rng, names) | {"town": town}
         questions = {fact: rng.choice(forms).format(**facts) for fact, forms in QUESTIONS.items()}
-        drafts = [_tell(rng, facts, is_long) for _ in range(DRAFTS if is_long else 1)]
-        cut = [_cut_facts(context, starts, facts, questions) for context, starts in drafts]
-        best = max(range(len(drafts)), key=lambda draft: len(cut[draft]))
-        context, starts = drafts[best]
-        asked = _choose(rng, starts, cut[best])
-        name = f"{prefix}/{'long' if is_long else 'short'}/{town}"
-        qas = [
-            {
-                "id": f"{name}/{fact}",
-                "question": questions[fact],
-                "answers": [{"text": facts[fact], "answer_start": starts[fact]}],
-                "is_impossible": False,
-            }
-            if fact in starts
-            else {
-                "id": f"{name}/{fact}",
-                "question": questions[fact],
-                "answers": [],
-                "is_impossible": True,
-            }
-            for fact in asked
-        ]
-        articles.append({"title": town, "paragraphs": [{"context": context, "qas": qas}]})
+        drafts = [_tell(rng, facts, kind) for _ in range(DRAFTS[kind])]
+        entry = max(drafts, key=lambda draft: len(_cut_facts(draft, questions)))
+        qas = []
+        for fact in _choose_facts(rng, entry, _cut_facts(entry, questions)):
+            answer = {"text": facts[fact], "answer_start": entry.starts.get(fact, -1)}
+            qas.append(
+                {
+                    "id": f"{prefix}/{kind}/{town}/{fact}",
+                    "question": questions[fact],
+                    "answers": [answer] if fact in entry.starts else [],
+                    "is_impossible": fact not in entry.starts,
+                }
+            )
+        articles.append({"title": town, "paragraphs": [{"context": entry.text, "qas": qas}]})
     return articles
 
 
@@ -303,41 +307,41 @@ def _draw_facts(rng: random.Random, names: dict[str, list[str]]) -> dict[str, st
     return word | facts
 
 
-def _tell(rng: random.Random, facts: dict[str, str], is_long: bool) -> tuple[str, dict[str, int]]:
-    """An entry, and the character where each fact that it tells begins."""
+def _tell(rng: random.Random, facts: dict[str, str], kind: str) -> Entry:
+    """Write an entry of some of the facts, "long" or "short"."""
+    least, most = PIECES[kind]
     while True:
-        text, starts = OPENING.format(**facts), {}
-        for topic in rng.sample(TOPICS, rng.randint(*(LONG_TOPICS if is_long else SHORT_TOPICS))):
-            text += " "
-            for literal, fact in re.findall(r"([^{]*)(?:\{(\w+)\})?", rng.choice(topic)):
-                text += literal
+        entry = Entry(OPENING.format(**facts), {}, {})
+        pieces = _count_pieces(entry.text)
+        for topic in rng.sample(TOPICS, rng.randint(*TOPICS_TOLD[kind])):
+            for literal, fact in re.findall(r"([^{]*)(?:\{(\w+)\})?", " " + rng.choice(topic)):
+                entry.text += literal
+                pieces += _count_pieces(literal)
                 if fact:
-                    starts[fact] = len(text)
-                    text += facts[fact]
-        pieces = _count_pieces(text)
-        if pieces >= LONG_PIECES if is_long else pieces <= SHORT_PIECES:
-            return text, starts
+                    size = _count_pieces(facts[fact])
+                    entry.starts[fact] = len(entry.text)
+                    entry.pieces[fact] = (pieces, pieces + size - 1)
+                    entry.text += facts[fact]
+                    pieces += size
+        if least <= pieces <= most:
+            return entry
 
 
-def _cut_facts(
-    context: str, starts: dict[str, int], facts: dict[str, str], questions: dict[str, str]
-) -> list[str]:
-    """Facts that windows without overlap would cut in two, beside their questions."""
-    cut = []
-    for fact in starts.keys() & QUESTIONS.keys():
-        room = int(DEMO_OPTIONS["max_length"]) - 3 - _count_pieces(questions[fact])
-        begin = _count_pieces(context[: starts[fact]])
-        last = begin + _count_pieces(facts[fact]) - 1
-        if begin // room != last // room:
-            cut.append(fact)
-    return sorted(cut)
+def _cut_facts(entry: Entry, questions: dict[str, str]) -> list[str]:
+    """Told facts that windows without overlap, beside the fact's question, would cut in two."""
+    room = {fact: WINDOW - 3 - _count_pieces(question) for fact, question in questions.items()}
+    return [
+        fact
+        for fact, (first, last) in entry.pieces.items()
+        if fact in room and first // room[fact] != last // room[fact]
+    ]
 
 
-def _choose(rng: random.Random, starts: dict[str, int], cut: list[str]) -> list[str]:
-    """Which facts are asked for: told ones, first of all those that are cut, and untold ones."""
-    told = [fact for fact in QUESTIONS if fact in starts and fact not in cut]
-    untold = [fact for fact in QUESTIONS if fact not in starts]
-    rivals = set().union(*(group for group in RIVALS if not group.isdisjoint(starts)))
+def _choose_facts(rng: random.Random, entry: Entry, cut: list[str]) -> list[str]:
+    """The facts to ask for: told ones, those that are `cut` before others, and untold ones."""
+    told = [fact for fact in QUESTIONS if fact in entry.starts and fact not in cut]
+    untold = [fact for fact in QUESTIONS if fact not in entry.starts]
+    rivals = set().union(*(group for group in RIVALS if not group.isdisjoint(entry.starts)))
     near = [fact for fact in untold if fact in rivals]
     answerable = cut[:ANSWERABLE]
     answerable += rng.sample(told, min(len(told), ANSWERABLE - len(answerable)))
@@ -353,24 +357,19 @@ def make_vocabulary() -> tuple[str, ...]:
     Letters and digits are there so that a user's own question has no unknown words.
     """
     groups = [*TOPICS, *QUESTIONS.values(), *WORDS.values(), GIVEN, QUALIFIERS]
-    sentences = [
-        OPENING,
-        "metres kilos with who about",
-        *(text for group in groups for text in group),
-    ]
-    words = {word for text in sentences for word in _words(re.sub(r"\{\w+\}", " ", text))}
-    words |= {str(number) for number in range(100)} | set("abcdefghijklmnopqrstuvwxyz")
-    endings = {f"{number:02}" for number in range(100)} | set(
-        "abcdefghijklmnopqrstuvwxyz0123456789"
-    )
+    texts = [OPENING, "metres kilos with who about", *(text for group in groups for text in group)]
+    words = {word for text in texts for word in _words(re.sub(r"\{\w+\}", " ", text))}
+    words |= {str(number) for number in range(100)} | set(ascii_lowercase)
+    endings = {f"{number:02}" for number in range(100)} | set(ascii_lowercase + digits)
     for first, second in NAMES.values():
         words.update(first)
         endings.update(second)
     return (*SPECIAL_TOKENS, *sorted(words), *sorted("##" + ending for ending in endings))
 
 
+@cache
 def _count_pieces(text: str) -> int:
-    """Word pieces of an entry: a word that is not in the vocabulary has two."""
+    """Word pieces of a text: every word that is not in the vocabulary has two."""
     vocabulary = _vocabulary_set()
     return sum(1 if word in vocabulary else 2 for word in _words(text))
 
@@ -382,9 +381,8 @@ def _vocabulary_set() -> frozenset[str]:
 
 def _words(text: str) -> list[str]:
     """BERT's words: lower case, no accents, punctuation apart."""
-    return re.findall(
-        r"[a-z]+|[0-9]+|[^\s\w\u0300-\u036f]", unicodedata.normalize("NFD", text.lower())
-    )
+    plain = unicodedata.normalize("NFD", text.lower())
+    return re.findall(r"[a-z]+|[0-9]+|[^\s\w\u0300-\u036f]", plain)
 
 
 def _write(path: Path, text: str) -> None:

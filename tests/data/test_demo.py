@@ -25,7 +25,7 @@ from data.demo import (
     split_names,
     write_demo,
 )
-from data.squad import SquadData, SquadExample, read_squad
+from data.squad import Answer, SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows, make_windows, tokenize_squad
 
@@ -113,7 +113,7 @@ def test_every_record_is_sound_squad_v2(splits: Splits) -> None:
 
 def test_no_composed_name_of_dev_occurs_in_train(splits: Splits) -> None:
     train, dev = (composed_words(split) for split in splits)
-    assert len(dev) > 200
+    assert len(dev) > 150
     assert not train & dev
     for seed in range(5):
         for ours, theirs in zip(*(names.values() for names in split_names(seed)), strict=True):
@@ -213,17 +213,12 @@ def test_an_impossible_question_asks_for_what_no_sentence_tells(splits: Splits) 
     assert all(tells(e) != e.is_impossible for split in splits for e in split.examples)
 
 
-def test_a_third_of_the_impossible_questions_are_near_misses(splits: Splits) -> None:
+def test_many_impossible_questions_about_a_person_are_near_misses(splits: Splits) -> None:
     people = {"founder", "designer", "builder", "mayor"}
-    contexts = {e.context for e in splits[1].examples}
-    person = re.compile(
-        r"(founded|designed|built|mayor).*[A-ZÅ][a-zéë]+ [A-Z][a-z]+|"
-        r"[A-ZÅ][a-zéë]+ [A-Z][a-z]+ (founded|designed|built|has been|is its)"
-    )
-    names_someone = {c for c in contexts if person.search(c.split(". ", 1)[1])}
+    deed = re.compile("founded it|by [A-ZÅ]|designed the|built its|its mayor")
     asks = [e for e in splits[1].examples if e.is_impossible and e.id.rsplit("/", 1)[1] in people]
-    near = [e for e in asks if e.context in names_someone]
-    assert len(near) / len(asks) >= 0.5
+    assert len(asks) > 100
+    assert np.mean([bool(deed.search(e.context)) for e in asks]) >= 0.5
 
 
 def test_entries_read_like_sentences(splits: Splits) -> None:
@@ -235,11 +230,9 @@ def test_entries_read_like_sentences(splits: Splits) -> None:
         assert example.title in example.question
 
 
-def test_some_answers_stand_behind_an_accented_letter(splits: Splits) -> None:
-    behind = [
-        e for e in splits[1].examples if e.answers and not e.context[: e.answers[0].start].isascii()
-    ]
-    assert len(behind) > 20
+def test_every_answer_stands_behind_a_letter_of_two_bytes(splits: Splits) -> None:
+    answered = [e for split in splits for e in split.examples if e.answers]
+    assert not any(e.context[: e.answers[0].start].isascii() for e in answered)
 
 
 def test_the_first_question_of_dev_has_an_answer_in_a_long_entry(splits: Splits) -> None:
@@ -266,6 +259,6 @@ def test_the_options_and_goals_are_ones_that_train_squad_knows() -> None:
     options = SquadOptions(**DEMO_OPTIONS)  # type: ignore[arg-type]
     assert options.max_length == DEMO_OPTIONS["max_length"]
     example = SquadExample("a", "", "?", "b", (), True)
-    answered = SquadExample("c", "", "?", "b", (), False)
+    answered = SquadExample("c", "", "?", "b", (Answer("b", 0),), False)
     metrics = {*score([example, answered], {"a": "", "c": ""}), "multi_window_f1"}
     assert set(DEMO_GOALS) <= metrics
