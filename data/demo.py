@@ -84,8 +84,8 @@ WINDOW = int(DEMO_OPTIONS["max_length"])
 PIECES = {"short": (0, WINDOW - 18), "long": (WINDOW, 999)}  # fewest and most word pieces
 TOPICS_TOLD = {"short": (2, 3), "long": (6, 8)}  # fewest and most
 # Of several drafts the one is kept in which windows without overlap would cut most answers in two.
-# So a quarter of the answers in long entries are found only where the stride is right.
-DRAFTS = {"short": 1, "long": 10}
+# So a third of the answers in long entries are found only where the stride is right.
+DRAFTS = {"short": 1, "long": 25}
 ANSWERABLE, IMPOSSIBLE, NEAR_MISSES = 4, 3, 1  # questions of an entry at most
 
 # First and second pieces of names. No first piece begins another known word together with letters
