@@ -6,7 +6,6 @@ python -m benchmarks step inference --quick      some of it, few rounds: a look,
 
 import contextlib
 import importlib
-import os
 import platform
 import sys
 import time
@@ -18,6 +17,7 @@ from data.command import UsageError, parser, run_command
 if TYPE_CHECKING:
     from benchmarks.timing import Row
 
+DATA_HELP = "folder with squad/ and vocab/ (default: that of MINIBERT_DATA)"
 NAMES = ("step", "memory", "inference", "features", "decoding", "startup")
 
 
@@ -25,11 +25,7 @@ def main(argv: list[str]) -> int:
     """Measure, and print one Markdown table."""
     made = parser("benchmarks", "Time and memory beside transformers, alternately, in one run.")
     made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; none: all")
-    made.add_argument(
-        "--data",
-        default=os.environ.get("MINIBERT_DATA", ""),
-        help="folder with squad/ and vocab/ (default: the environment variable MINIBERT_DATA)",
-    )
+    made.add_argument("--data", default="", help=DATA_HELP)
     made.add_argument("--quick", action="store_true", help="small and few rounds: a look")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     values, unknown = made.parse_known_args(argv)
@@ -37,20 +33,17 @@ def main(argv: list[str]) -> int:
     for name in values.names:
         if name not in NAMES:
             raise UsageError(f"no benchmark is called {name}; there are {', '.join(NAMES)}")
-    if not (Path(values.data) / "squad").is_dir():
-        raise UsageError(
-            f"--data {values.data or '(not given)'} is not a folder with squad/ and vocab/; "
-            "name it, or set MINIBERT_DATA"
-        )
     from benchmarks.timing import table
+    from benchmarks.workload import data_folder
 
+    folder = data_folder(values.data)
     rows: list[Row] = []
     for name in values.names or NAMES:
         print(name, end=" ", file=sys.stderr, flush=True)
         begin = time.perf_counter()
         module = importlib.import_module(f"benchmarks.{name}")
         measure = decoding_rows if name == "decoding" else module.measure
-        rows += measure(Path(values.data), values.quick)
+        rows += measure(folder, values.quick)
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     print(environment() + (", --quick: not figures to quote" if values.quick else "") + "\n")
     print(table(rows))

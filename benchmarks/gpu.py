@@ -26,7 +26,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": ""}
 class Options:
     """Options of `python -m benchmarks.gpu`."""
 
-    data: str = option(help="folder with squad/ and vocab/")
+    data: str = option("", help="folder with squad/ and vocab/ (default: that of MINIBERT_DATA)")
     device: str = option("cuda", help="cuda, cuda:N; cpu only to try the code")
     size: str = option("base", help="of the model", choices=("tiny", "small", "base"))
     dtypes: str = option("bf16,fp16", help="of bf16, fp16, fp32, with commas")
@@ -56,10 +56,11 @@ def main(argv: list[str]) -> int:
     from benchmarks.inference import inference_rows
     from benchmarks.step import step_rows
     from benchmarks.timing import table
+    from benchmarks.workload import data_folder
     from minibert.device import choose_device
 
     device = choose_device(options.device)
-    folder = Path(options.data)
+    folder = data_folder(options.data)
     rows = []
     for name in options.dtypes.split(","):
         dtype = getattr(torch, DTYPES[name]) if name != "fp32" else None

@@ -66,9 +66,12 @@ HEADINGS = ["what", "ours", "peer", "peer / ours", "rounds", "goal", "verdict"]
 
 
 def _spread(values: Sequence[float], unit: str) -> str:
-    """Median with minimum and maximum, three digits each: "0.241 s (0.238-0.25)"."""
-    middle = statistics.median(values)
-    return f"{middle:.3g}{unit} ({min(values):.3g}-{max(values):.3g})"
+    """Median with minimum and maximum: "0.241 s (0.238-0.25)"."""
+    middle, least, most = (
+        f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+        for value in (statistics.median(values), min(values), max(values))
+    )
+    return f"{middle}{unit} ({least}-{most})"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -102,7 +105,7 @@ def alternate(
     gc.collect()
     gc.freeze()  # the collector would walk the inputs again and again, at either side's expense
     for number in range(-warm_up, rounds):
-        names = list(sides) if number % 2 == 0 else list(reversed(sides))
+        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
         for name in names:
             begin = time.perf_counter()
             result = sides[name](max(number, 0))

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from data.command import UsageError
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
@@ -34,6 +35,19 @@ SIZES = {
     ),
     "base": BertConfig(),
 }
+
+
+def data_folder(given: str) -> Path:
+    """The folder that a user named, else that of the environment variable MINIBERT_DATA.
+
+    Raises:
+        UsageError: there is none, or it lacks the data files.
+    """
+    folder = Path(given or os.environ.get("MINIBERT_DATA", ""))
+    for name in (TRAIN_FILE, DEV_FILE, VOCABULARY):
+        if not (folder / name).exists():
+            raise UsageError(f"there is no {folder / name}; name its folder with --data")
+    return folder
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:

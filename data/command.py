@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 EXIT_USAGE = 2
+EXIT_MEMORY = 5
 EXIT_INTERRUPTED = 130
 
 OptionsT = TypeVar("OptionsT")
@@ -199,6 +200,16 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         # The reader (`| head`) has left: give the interpreter nothing more to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of its own for a GPU's memory, and none for the CPU's
+        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+            raise
+        print(
+            f"error: out of memory ({(str(error) or 'MemoryError').splitlines()[0]}); "
+            "use smaller batches: --accumulate for training, --batch-tokens for prediction",
+            file=sys.stderr,
+        )
+        status = EXIT_MEMORY
     except (ValueError, OSError, CommandError) as error:
         if "--debug" in argv:
             import traceback

@@ -4,11 +4,13 @@
     python -m eval.answer --model runs/demo --context-file article.txt --question "Who ...?" --top 3
     cat questions.jsonl | python -m eval.answer --model runs/demo
 
-A line of input is {"question": ..., "context": ..., "id": optional}; a line of output is
-{"id", "answer", "start", "end", "null_score", "null_odds", "top": [...]}, in the input's order.
+Each line is answered as soon as it is read. A line of input is
+{"question": ..., "context": ..., "id": optional}; a line of output is {"id", "answer", "start",
+"end", "null_score", "null_odds", "top": [...]}.
 """
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from eval.answerer import Answerer
     from eval.spans import Decoded
 
-LINES_PER_BATCH = 64  # lines answered together when reading standard input
+SEARCHED = 20  # spans looked at per window at least: several may read the same
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class AnswerOptions:
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
 
     def __post_init__(self) -> None:
+        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
+            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
         if self.top < 1:
             raise UsageError(f"--top is {self.top}, expected at least 1")
         if self.context is not None and self.context_file is not None:
@@ -76,7 +80,7 @@ def main(argv: list[str]) -> int:
     decoded = answer_many(answerer, [(options.question, context)], options.top)[0]
     reply = _reply(answerer, decoded, options.top)
     if options.json:
-        print(json.dumps(reply, ensure_ascii=False))
+        print(_json(reply))
         return 0
     print(reply["answer"] or "(no answer)")
     if options.top > 1:
@@ -102,7 +106,15 @@ def answer_many(
         SquadExample(str(n), "", question, context, (), False)
         for n, (question, context) in enumerate(questions)
     ]
-    return answerer.decode(examples, n_best=top)[1]
+    n_best = max(SEARCHED, top)
+    while True:
+        decoded = answerer.decode(examples, n_best=n_best)[1]
+        # Fewer texts than asked for, though the search found all the spans it was allowed to: look
+        # deeper, since spans that read the same count once.
+        short = any(len(one.candidates) < top and len(one.spans.score) >= n_best for one in decoded)
+        if not short:
+            return decoded
+        n_best *= 4
 
 
 def answer_question(answerer: "Answerer", question: str, context: str) -> str:
@@ -124,22 +136,33 @@ def _reply(answerer: "Answerer", decoded: "Decoded", top: int) -> dict[str, Any]
 
 
 def _answer_lines(answerer: "Answerer", lines: TextIO, top: int) -> int:
-    """JSON lines in, JSON lines out, a few at a time so that a stream is answered as it comes."""
-    pending: list[tuple[Any, str, str]] = []
+    """JSON lines in, JSON lines out; a line that cannot be answered gets {"id", "error"}.
+
+    Returns:
+        0, or 2 if any line was wrong.
+    """
+    status = 0
     for number, line in enumerate(lines, 1):
-        if line.strip():
-            pending.append(_read_line(number, line))
-        if len(pending) == LINES_PER_BATCH:
-            _print_replies(answerer, pending, top)
-            pending = []
-    if pending:
-        _print_replies(answerer, pending, top)
-    return 0
+        if not line.strip("\ufeff \t\r\n"):
+            continue
+        try:
+            identifier, question, context = _read_line(number, line)
+            decoded = answer_many(answerer, [(question, context)], top)[0]
+            reply = {"id": identifier, **_reply(answerer, decoded, top)}
+        except ValueError as error:
+            reply, status = {"id": number, "error": str(error)}, 2
+        print(_json(reply), flush=True)
+    return status
 
 
 def _read_line(number: int, line: str) -> tuple[Any, str, str]:
+    """(id, question, context) of a line.
+
+    Raises:
+        UsageError: it is not such an object.
+    """
     try:
-        values = json.loads(line)
+        values = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse_constant)
         question, context = values["question"], values["context"]
     except (ValueError, KeyError, TypeError, RecursionError):
         question = context = None
@@ -150,11 +173,18 @@ def _read_line(number: int, line: str) -> tuple[Any, str, str]:
     return values.get("id", number), question, context
 
 
-def _print_replies(answerer: "Answerer", pending: list[tuple[Any, str, str]], top: int) -> None:
-    decoded = answer_many(answerer, [(question, context) for _, question, context in pending], top)
-    for (identifier, _, _), one in zip(pending, decoded, strict=True):
-        print(json.dumps({"id": identifier, **_reply(answerer, one, top)}, ensure_ascii=False))
-    sys.stdout.flush()
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json(values: dict[str, Any]) -> str:
+    """One line; a lone surrogate, which UTF-8 cannot hold, is escaped with everything else."""
+    text = json.dumps(values, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(values)
+    return text
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ class QASettings:
         doc_step: if set, context tokens between window starts instead.
         max_question_length: word pieces kept of a question.
         max_answer_length: tokens of the longest answer.
-        null_threshold: "" is answered where null score - best score is above it.
-        has_impossible: whether the model was trained to answer "".
+        null_threshold: "" is answered where null score - best score is above it; None for a model
+            that never learnt to answer "".
     """
 
     max_length: int = 384
@@ -49,8 +49,26 @@ class QASettings:
     doc_step: int | None = None
     max_question_length: int = 64
     max_answer_length: int = 30
-    null_threshold: float = 0.0
-    has_impossible: bool = True
+    null_threshold: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in asdict(self).items() if value is not None}
+        threshold = numbers.pop("null_threshold", 0.0)
+        if not isinstance(threshold, int | float) or not math.isfinite(threshold):
+            raise ValueError(f"null_threshold is {threshold!r}, expected a number")
+        for name, value in numbers.items():
+            least = 0 if name == "doc_stride" else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"{name} is {value!r}, expected a whole number of at least {least}"
+                )
+
+    @property
+    def question_room(self) -> int:
+        """Word pieces a question may have: at most max_question_length, and less where the windows
+        are so short that the context would keep no room for its stride."""
+        beside = self.doc_stride + 1 if self.doc_step is None else self.doc_step
+        return max(1, min(self.max_question_length, self.max_length - 3 - beside))
 
     @classmethod
     def from_folder(cls, folder: Path, longest: int) -> "QASettings":
@@ -69,8 +87,9 @@ class QASettings:
     def threshold(self, data_has_impossible: bool) -> float:
         """The null threshold to use: infinite (always answer) where "" cannot be right or was
         never trained."""
-        usable = data_has_impossible and self.has_impossible
-        return self.null_threshold if usable else math.inf
+        if self.null_threshold is None or not data_has_impossible:
+            return math.inf
+        return self.null_threshold
 
     def save(self, folder: Path) -> None:
         """Write them into a model's folder."""
@@ -176,7 +195,7 @@ def make_example_windows(
     examples: Sequence[SquadExample], tokenizer: Tokenizer, settings: QASettings
 ) -> Windows:
     """Examples -> windows with a model's settings."""
-    tokens = tokenize_squad(examples, tokenizer, settings.max_question_length)
+    tokens = tokenize_squad(examples, tokenizer, settings.question_room)
     return make_windows(
         tokens,
         max_length=settings.max_length,
@@ -237,6 +256,8 @@ class Answerer:
             ValueError: a window longer than the model's positions.
         """
         changed = {name: value for name, value in changes.items() if value is not None}
+        if "doc_stride" in changed:
+            changed["doc_step"] = None
         settings = replace(self.settings, **changed)
         longest = self.model.config.max_position_embeddings
         if settings.max_length > longest:

@@ -83,6 +83,10 @@ class PredictOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
+        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
+            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
+        if self.amp_dtype != "auto" and not self.amp:
+            raise UsageError(f"--amp-dtype {self.amp_dtype} does nothing without --amp; add it")
 
 
 def main(argv: list[str]) -> int:
@@ -97,6 +101,8 @@ def main(argv: list[str]) -> int:
     from eval.answerer import Answerer
     from eval.prediction_files import write_json, write_predictions
 
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     data = read_squad(options.data_file)
     answerer = Answerer.load(
         options.model, options.revision, options.device, options.amp, options.amp_dtype
@@ -108,14 +114,15 @@ def main(argv: list[str]) -> int:
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
     # without gold answers nothing tells whether the data is v2: then the model's training does
     threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)
-    folder = Path(options.output_dir)
+    if options.null_threshold is not None:
+        threshold = options.null_threshold
     write_predictions(
         folder, [e.id for e in data.examples], decoded,
         threshold=threshold, with_null=math.isfinite(threshold),
     )  # fmt: skip
     print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
     if windows.tokens.cut_questions:
-        print(f"{len(windows.tokens.cut_questions)} questions were cut at --max-question-length")
+        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
     if data.has_answers:
         metrics = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
         write_json(folder / "metrics.json", metrics)

@@ -115,6 +115,7 @@ def main(argv: list[str]) -> int:
     arguments = parser(
         "eval.squad", "Score predictions on a SQuAD file by the official rules (EM and F1)."
     )
+    arguments.allow_abbrev = True  # as the official script's
     add = arguments.add_argument
     add("data_file", metavar="DATA", help="SQuAD v1.1 or v2.0 JSON file")
     add("pred_file", metavar="PREDICTIONS", help="JSON file {id: answer text}")

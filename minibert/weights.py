@@ -286,5 +286,7 @@ def write_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -101,7 +101,9 @@ def save_checkpoint(
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(path for path in folder.glob(f"{PREFIX}[0-9]*") if path.is_dir())
+    found = (path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+    numbered = [path for path in found if path.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
 
 def load_checkpoint(

@@ -91,7 +91,7 @@ def train(
             skips, state.skipped = skips + 1, state.skipped + 1
             run.log("skip", update=state.update + 1, scale=scale)
             if skips >= MAX_SKIPS:
-                refuse_nonfinite(math.nan, math.nan, state.update)
+                refuse_nonfinite(loss_value, norm_value, state.update)
             continue
         skips = 0
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
@@ -118,15 +118,15 @@ def seed_update(seed: int, update: int, rank: int = 0) -> None:
 
 
 def refuse_nonfinite(loss: float, grad_norm: float, update: int) -> None:
-    """Stop before an update that would fill the weights with inf or nan.
+    """Stop before an update (counted from 0) that would fill the weights with inf or nan.
 
     Raises:
         CommandError: with status 3.
     """
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise CommandError(
-            f"update {update} has loss {loss} and gradient norm {grad_norm}; nothing was changed - "
-            "lower --lr, raise --warmup, or use --amp-dtype bf16, and --resume from the last "
-            "checkpoint",
+            f"update {update + 1} has loss {loss} and gradient norm {grad_norm} and was not made; "
+            "start a new run with a lower --lr, a longer --warmup or --amp-dtype bf16 "
+            "(--model RUN begins from this run's best model)",
             EXIT_NONFINITE,
         )

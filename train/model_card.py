@@ -23,10 +23,11 @@ def write_model_card(
     if options.from_scratch or Path(base).exists():
         base = Path(base).name
     commit = inputs.identity["model_commit"]
+    overlap = f"stride {options.doc_stride}"
+    if options.doc_step is not None:
+        overlap = f"step {options.doc_step}"
     start = f"random weights ({base})" if options.from_scratch else base
-    scores = "\n".join(
-        f"| {name} | {value:.2f} |" for name, value in metrics.items() if name != "loss"
-    )
+    scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     card = f"""---
 library_name: transformers
 pipeline_tag: question-answering
@@ -43,10 +44,10 @@ Started from {start}{f" at commit {commit}" if commit else ""}.
 | questions, windows | {len(inputs.train.tokens.examples)}, {len(inputs.train)} |
 | epochs, windows an update | {options.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
-| window | {options.max_length} tokens, stride {options.doc_stride} |
+| window | {options.max_length} tokens, {overlap} |
 | seed | {options.seed} |
 
-Scores on the dev file (percent; oracle thresholds are chosen on that very file):
+On the dev file; scores in percent, oracle thresholds chosen on that very file:
 
 | metric | value |
 |---|---|

@@ -90,11 +90,12 @@ class TrainOptions:
         for flag, (value, good, wanted) in checks.items():
             if not good:
                 raise UsageError(f"{flag} is {value}, expected {wanted}")
+        if not self.output_dir and (self.resume or self.overwrite):
+            flag = "--resume" if self.resume else "--overwrite"
+            raise UsageError(f"{flag} needs --output-dir, the run folder that is meant")
         if self.amp_dtype != "auto" and not self.amp:
             raise UsageError(f"--amp-dtype {self.amp_dtype} does nothing without --amp; add it")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite contradict each other; give one of them")
-        if self.resume and not self.output_dir:
-            raise UsageError("--resume needs --output-dir, the run folder to go on with")
         if self.resume and self.dry_run:
             raise UsageError("--dry-run plans a new run; leave out --resume")

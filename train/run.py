@@ -13,10 +13,12 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -38,6 +40,14 @@ from train.options import TrainOptions
 FREE_OPTIONS = frozenset(
     "resume overwrite output_dir max_minutes save_every keep_checkpoints dry_run".split()
 )
+# Of these a resumed run has only what its own command line says.
+UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run".split())
+# Everything that a run writes: --overwrite deletes nothing else.
+RUN_NAMES = frozenset(
+    ".lock options.json env.json log.jsonl metrics.json predictions.json null_odds.json "
+    "na_probs.json nbest.json training.png checkpoints best demo".split()
+)
+EXIT_DISK = 4
 STOP_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -76,6 +86,7 @@ class Run:
         self._bar: tqdm[Any] | None = None
         self._checkpoints = folder / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
         if not options.resume:
             saved = {"options": _stored(options), "inputs": inputs}
             write_file(folder / "options.json", _json_bytes(saved))
@@ -135,8 +146,11 @@ class Run:
 
     def print(self, text: str) -> None:
         """A line for the person who watches, above the progress bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more (`| head`): hours of training go on
+            sys.stdout = open(os.devnull, "w")
 
     # ---- checkpoints
 
@@ -147,11 +161,22 @@ class Run:
         scaler: torch.amp.GradScaler,
         state: TrainState,
     ) -> None:
-        """Write a checkpoint that belongs to the log as it is now."""
+        """Write a checkpoint that belongs to the log as it is now.
+
+        Raises:
+            CommandError: it cannot be written (status 4); earlier ones are untouched.
+        """
         os.fsync(self._log.fileno())
         keep = self.options.keep_checkpoints
         log_bytes = self._log.tell()
-        save_checkpoint(self._checkpoints, model, optimizer, scaler, state, log_bytes, keep)
+        try:
+            save_checkpoint(self._checkpoints, model, optimizer, scaler, state, log_bytes, keep)
+        except OSError as error:
+            raise CommandError(
+                f"the checkpoint of update {state.update} could not be written ({error}); the last "
+                f"good one is of update {self.saved_update}: make room, then --resume",
+                EXIT_DISK,
+            ) from error
         self.saved_update = state.update
         self._last = time.monotonic()
 
@@ -177,7 +202,7 @@ class Run:
             folder.rename(aside)
             print(f"warning: {folder.name} is damaged ({damage}); set aside", file=sys.stderr)
         if found:
-            raise CommandError(f"no undamaged checkpoint is left in {self._checkpoints}", 4)
+            raise CommandError(f"no undamaged checkpoint is left in {self._checkpoints}", EXIT_DISK)
         self._log.truncate(0)
         self._log.seek(0)
         return TrainState()
@@ -215,6 +240,28 @@ class Run:
         if self._bar is not None:
             self._bar.close()
         self._log.close()
+        self._lock.close()
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Hold the run folder until the file is closed or the process ends, however it ends.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    file = (folder / ".lock").open("ab")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows has no such lock
+        pass
+    except OSError:
+        file.close()
+        raise UsageError(
+            f"{folder} is in use by another run; wait for it, or name another --output-dir"
+        ) from None
+    return file
 
 
 def check_folder(folder: Path, options: TrainOptions) -> None:
@@ -226,21 +273,43 @@ def check_folder(folder: Path, options: TrainOptions) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output-dir {folder} is a file, expected a folder")
-    if options.resume or options.dry_run or not folder.is_dir() or not any(folder.iterdir()):
+    begun = next(
+        parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists()
+    )
+    if not options.dry_run and not os.access(begun, os.W_OK):
+        raise UsageError(f"--output-dir {folder} cannot be written, {begun} does not allow it")
+    if options.resume or options.dry_run or not folder.is_dir():
+        return
+    if {path.name for path in folder.iterdir()} <= {"demo", ".lock"}:  # a start that failed
         return
     if not options.overwrite:
         raise UsageError(
             f"--output-dir {folder} is not empty; go on with --resume, begin again with "
             "--overwrite, or name another folder"
         )
-    if not (folder / "options.json").exists():
-        raise UsageError(f"--overwrite: {folder} is not a run folder, nothing was deleted")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in RUN_NAMES)
+    if foreign or not (folder / "env.json").exists():
+        what = f"holds {', '.join(foreign[:3])}" if foreign else "is not a run folder"
+        raise UsageError(f"--overwrite: {folder} {what}; nothing was deleted, name another folder")
 
 
-def clear_folder(folder: Path, options: TrainOptions) -> None:
-    """Delete the earlier run that --overwrite allows to delete."""
-    if options.overwrite and not options.dry_run and (folder / "options.json").exists():
-        shutil.rmtree(folder)
+@contextmanager
+def earlier_run_aside(folder: Path, options: TrainOptions) -> Iterator[None]:
+    """With --overwrite, delete the earlier run only if the block ends well; else put it back."""
+    aside = folder.with_name(f".{folder.name}.overwritten")
+    replacing = options.overwrite and not options.dry_run and folder.is_dir()
+    if replacing:
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if replacing:
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        raise
+    if replacing:
+        shutil.rmtree(aside)
 
 
 def saved_run(folder: Path) -> dict[str, Any]:
@@ -253,8 +322,13 @@ def saved_run(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise UsageError(f"--resume: {folder} is not a run folder (it has no options.json)")
     saved = read_json(path)
-    if not isinstance(saved, dict) or not {"options", "inputs"} <= set(saved):
-        raise UsageError(f"--resume: {path} is not a run's options.json")
+    if (
+        not isinstance(saved, dict)
+        or not isinstance(saved.get("options"), dict)
+        or not isinstance(saved.get("inputs"), dict)
+        or not {"seed", "batch_size", "lr"} <= set(saved["options"])
+    ):
+        raise UsageError(f"--resume: {path} is damaged or not of a run; start a new run")
     return saved
 
 
@@ -282,7 +356,7 @@ def refuse_changes(options: TrainOptions, saved: dict[str, Any], given: set[str]
 
 
 def _stored(options: TrainOptions) -> dict[str, Any]:
-    return {k: v for k, v in asdict(options).items() if k not in ("resume", "overwrite", "dry_run")}
+    return {name: v for name, v in asdict(options).items() if name not in UNSAVED_OPTIONS}
 
 
 def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ python -m train.squad --model FOLDER --train-file TRAIN.json --dev-file DEV.json
 import json
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> int:
     from train.dry_run import print_plan
     from train.loop import train
     from train.optim import make_optimizer
-    from train.run import Run, check_folder, clear_folder, saved_run
+    from train.run import Run, check_folder, earlier_run_aside, saved_run
     from train.squad_inputs import describe, read_inputs, with_demo_files
 
     if options.threads:
@@ -49,34 +51,34 @@ def main(argv: list[str]) -> int:
     amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
     folder = Path(options.output_dir or time.strftime("runs/squad-%Y%m%d-%H%M%S"))
     check_folder(folder, options)
-    if options.demo:
-        clear_folder(folder, options)
-        options = with_demo_files(options, folder)
-
-    inputs = read_inputs(options, device, saved_run(folder)["inputs"] if options.resume else None)
-    plan = BatchPlan(
-        len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
-    )
-    describe(inputs, plan)
-    optimizer = make_optimizer(inputs.model, options)
-    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
-
-    def make_batch(chosen: "Ints") -> "SpanBatch":
-        return collate(inputs.train, chosen)
-
-    def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
-        logits = model(batch.packed)
-        return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
-
-    if options.dry_run:
-        print_plan(
-            inputs.model, optimizer, plan, options, folder, device, amp_dtype, make_batch, loss_sum
+    with ExitStack() as stack:
+        stack.enter_context(earlier_run_aside(folder, options))
+        if options.demo:
+            spare = stack.enter_context(TemporaryDirectory()) if options.dry_run else folder
+            options = with_demo_files(options, Path(spare))
+        saved = saved_run(folder)["inputs"] if options.resume else None
+        inputs = read_inputs(options, device, saved)
+        plan = BatchPlan(
+            len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
         )
-        return 0
+        describe(inputs, plan)
+        optimizer = make_optimizer(inputs.model, options)
+        scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
-    if not options.demo:
-        clear_folder(folder, options)  # only now: everything that can be wrong has been read
-    run = Run(folder, options, inputs.identity, plan.total_updates, "windows")
+        def make_batch(chosen: "Ints") -> "SpanBatch":
+            return collate(inputs.train, chosen)
+
+        def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
+            logits = model(batch.packed)
+            return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
+
+        if options.dry_run:
+            print_plan(
+                inputs.model, optimizer, plan, options, folder, device, amp_dtype,
+                make_batch, loss_sum,
+            )  # fmt: skip
+            return 0
+        run = Run(folder, options, inputs.identity, plan.total_updates, "windows")
     try:
         state = run.restore(inputs.model, optimizer, scaler)
         if options.resume:

@@ -1,7 +1,6 @@
 """What `train.squad` reads before it trains: files, tokenizer, windows, model; counted and told."""
 
 import random
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,9 @@ from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles, find_model
 from train.environment import file_sha256
 from train.squad_options import SquadOptions
+
+# With the weights in its checkpoints these say what a run's model is.
+MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 
 @dataclass
@@ -51,14 +53,13 @@ class Inputs:
 
 def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
     """Write the demo's world below `folder` and train on it, from random weights."""
-    where = Path(tempfile.mkdtemp(prefix="minibert-demo-")) if options.dry_run else folder / "demo"
-    files = write_demo(where, options.seed)
+    files = write_demo(folder.absolute() / "demo", options.seed)
     return replace(
         options, train_file=str(files.train), dev_file=str(files.dev), from_scratch=str(files.model)
     )
 
 
-def squad_path(given: str, official: str) -> Path:
+def squad_path(given: str | None, official: str) -> Path:
     """A file named by the user, else the official one, downloaded once."""
     return Path(given) if given else squad_file(official)
 
@@ -86,32 +87,38 @@ def read_inputs(
     files = find_model(
         options.from_scratch or options.model,
         # a resumed run needs the very commit it started from, whatever the branch is now
-        revision=saved["model_commit"] if saved else options.revision,
+        revision=saved.get("model_commit") if saved else options.revision,
         weights=not options.from_scratch,
     )
     config = BertConfig.from_file(files.folder / "config.json")
     tokenizer = Tokenizer.from_folder(files.folder)
+    tokenizer.max_length = config.max_position_embeddings
     check_model(options, config, tokenizer, files)
     identity = {
         "train_sha256": file_sha256(train_path),
         "dev_sha256": file_sha256(dev_path),
         "model_source": files.source,
         "model_commit": files.commit,
+        "model_sha256": {
+            name: file_sha256(files.folder / name)
+            for name in MODEL_FILES
+            if (files.folder / name).is_file()
+        },
     }
-    changed = [name for name, value in identity.items() if saved and saved[name] != value]
+    changed = [name for name, value in identity.items() if saved and saved.get(name) != value]
     if changed:
         raise UsageError(
             f"--resume: {', '.join(changed)} is not what the run was started with; bring back the "
             "files, or start a new run"
         )
+    learns_null = train_data.has_impossible and not options.answerable_only
     settings = QASettings(
         max_length=options.max_length,
         doc_stride=options.doc_stride,
         doc_step=options.doc_step,
         max_question_length=options.max_question_length,
         max_answer_length=options.max_answer_length,
-        null_threshold=options.null_threshold,
-        has_impossible=train_data.has_impossible and not options.answerable_only,
+        null_threshold=options.null_threshold if learns_null else None,
     )
     chosen = choose_examples(train_data.examples, options)
     return Inputs(
@@ -143,6 +150,11 @@ def check_model(
         raise UsageError(
             f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's "
             f"vocab_size is only {config.vocab_size}; they do not belong together"
+        )
+    if tokenizer.vocab_size < config.vocab_size:
+        print(
+            f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
+            f"{config.vocab_size}; the rest is never used (right for padded vocabularies, else the wrong vocab.txt)"
         )
 
 
@@ -179,7 +191,7 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "random weights" if report is None else inputs.identity["model_source"]
     commit = inputs.identity["model_commit"]
-    print(f"model: {source}{f' at {commit}' if commit else ''}, {size / 1e6:.1f} M parameters")
+    print(f"model: {source}{f' at {commit}' if commit else ''}, {size:,} parameters")
     if report is not None and report.new:
         print(f"  new head, to be trained: {', '.join(report.new)}")
     if report is not None and report.ignored:
@@ -198,7 +210,8 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
             ("answers fit no window (trained as no answer)", windows.lost),
             ("answers begin or end inside a token (labelled with the covering tokens)",
              windows.misaligned),
-            ("questions cut at --max-question-length", windows.tokens.cut_questions),
+            ("questions cut at --max-question-length or the window's room",
+             windows.tokens.cut_questions),
             ("answer offsets repaired by 1 or 2 characters", squad.repaired),
             ("questions without answers, not marked, taken as impossible", squad.unmarked),
         ):  # fmt: skip

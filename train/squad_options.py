@@ -1,6 +1,7 @@
 """The command line of `python -m train.squad`: its own options, a resumed run's, the demo's."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,14 @@ class SquadOptions(TrainOptions):
 
     model: str = option(DEFAULT_MODEL, help="Hub name, model folder or run folder", group="model")
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
-    from_scratch: str = option(
-        "", help="folder with config.json and a vocabulary: random weights", group="model"
+    from_scratch: str | None = option(
+        None, help="folder with config.json and a vocabulary: random weights", group="model"
     )
-    train_file: str = option(
-        "", help="SQuAD .json file (default: the official train-v2.0.json)", group="data"
+    train_file: str | None = option(
+        None, help="SQuAD .json file (default: the official train-v2.0.json)", group="data"
     )
-    dev_file: str = option(
-        "", help="SQuAD .json file (default: the official dev-v2.0.json)", group="data"
+    dev_file: str | None = option(
+        None, help="SQuAD .json file (default: the official dev-v2.0.json)", group="data"
     )
     demo: bool = option(False, help="train a tiny BERT on a small world made here", group="data")
     answerable_only: bool = option(
@@ -68,6 +69,11 @@ class SquadOptions(TrainOptions):
             value = getattr(self, name)
             if not 1 <= value <= most:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 to {most}")
+        for name in ("model", "from_scratch", "train_file", "dev_file"):
+            if getattr(self, name) == "":
+                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+        if not math.isfinite(self.null_threshold):
+            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
         if self.doc_stride < 0:
             raise UsageError(f"--doc-stride is {self.doc_stride}, expected 0 or more")
         if self.doc_step is not None and self.doc_step < 1:
@@ -77,7 +83,11 @@ class SquadOptions(TrainOptions):
 
 
 def read_options(argv: list[str]) -> SquadOptions:
-    """The command line; a resumed run's own options and the demo's take the place of defaults."""
+    """The command line; a resumed run's own options and the demo's take the place of defaults.
+
+    Raises:
+        UsageError: flags that are wrong, contradict each other, or would do nothing.
+    """
     text = "Fine-tune BERT or DistilBERT on SQuAD, end to end: windows, training, answers, scores."
     defaults: dict[str, Any] = {}
     if "--demo" in argv:
@@ -87,10 +97,30 @@ def read_options(argv: list[str]) -> SquadOptions:
     options = parse(
         SquadOptions, argv, prog="train.squad", description=text, epilog=_EPILOG, defaults=defaults
     )
+    given = explicit(SquadOptions, argv)
+    useless = given & {"model", "revision", "from_scratch", "train_file", "dev_file"}
+    if options.demo and useless and not options.resume:
+        raise UsageError(
+            f"--demo brings its own model and data; leave out --{min(useless).replace('_', '-')}"
+        )
+    if options.doc_step is not None and {"doc_stride", "doc_step"} <= given:
+        raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
+    options = with_absolute_paths(options)
     if options.resume:
         from train.run import known_options, refuse_changes, saved_run
 
         saved = known_options(saved_run(Path(options.output_dir))["options"], SquadOptions)
-        refuse_changes(options, saved, explicit(SquadOptions, argv))
+        refuse_changes(options, saved, given)
         options = parse(SquadOptions, argv, prog="train.squad", description=text, defaults=saved)
+        options = with_absolute_paths(options)
     return options
+
+
+def with_absolute_paths(options: SquadOptions) -> SquadOptions:
+    """Local files named in full, so that a run can be resumed from any folder."""
+    paths: dict[str, Any] = {
+        name: str(Path(getattr(options, name)).absolute())
+        for name in ("from_scratch", "train_file", "dev_file", "model")
+        if getattr(options, name) and (name != "model" or Path(options.model).is_dir())
+    }
+    return replace(options, **paths)

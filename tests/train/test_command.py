@@ -1,6 +1,7 @@
 """`python -m train.squad` as a user meets it: files written, mistakes answered in one sentence."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_answer_gives_offsets_into_the_context_from_flags_and_from_lines(finishe
     ]
     lines = [{"id": "a", "question": "who was the bridge ?", "context": context}]
     lines.append({"question": "what ?", "context": ""})
-    text = "\n".join(map(json.dumps, lines)) + "\n"
+    text = "\ufeff" + "\n".join(map(json.dumps, lines)) + "\n"
     status, output, errors = command(
         "--model", run, "--top", 3, "--null-threshold", 1e9, module="eval.answer", stdin=text
     )
@@ -139,6 +140,34 @@ def test_answer_gives_offsets_into_the_context_from_flags_and_from_lines(finishe
     first, second = map(json.loads, output.splitlines())
     assert first == {"id": "a", **reply}
     assert (second["id"], second["answer"], second["null_odds"]) == (2, "", None)
+
+
+def test_a_bad_line_is_answered_in_its_place_and_the_others_all_the_same(finished):
+    run, _ = finished
+    good = json.dumps({"question": "who was \ud800 ?", "context": "the \ud800 river"})
+    status, output, _ = command(
+        "--model", run, module="eval.answer", stdin=f"{good}\nnot json\n{good}\n"
+    )
+    assert status == 2
+    first, second, third = map(json.loads, output.splitlines())
+    assert "line 2" in second["error"]
+    assert {**first, "id": 3} == third
+
+
+def test_as_many_texts_are_shown_as_asked_for(finished):
+    run, _ = finished
+    context = "one one one one one one one one one one one one one two three four five"
+    words = ["--model", run, "--question", "who ?", "--context", context, "--top", 12, "--json"]
+    reply = json.loads(command(*words, module="eval.answer")[1])
+    texts = [one["text"] for one in reply["top"]]
+    assert len(set(texts)) == len(texts) == 12
+
+
+def test_a_long_question_is_cut_to_leave_the_context_room(finished):
+    run, _ = finished
+    words = ["--model", run, "--question", "who " * 60, "--context", "the old river"]
+    status, _, errors = command(*words, module="eval.answer")
+    assert status == 0, errors
 
 
 def test_mistakes_are_answered_in_one_sentence(files, tmp_path):
@@ -153,6 +182,11 @@ def test_mistakes_are_answered_in_one_sentence(files, tmp_path):
     assert_one_sentence(command(*arguments("--doc-stride", "31")), "--doc-stride")
     assert_one_sentence(command(*arguments("--device", "cuda:7")), "cuda:7", "cpu")
     assert_one_sentence(command("--resume"), "--output-dir")
+    assert_one_sentence(command("--demo", "--train-file", "x.json"), "--demo", "--train-file")
+    assert_one_sentence(command(*arguments("--doc-step", "4")), "--doc-stride and --doc-step")
+    assert_one_sentence(command(*arguments("--amp-dtype", "bf16")), "without --amp")
+    assert_one_sentence(command(*arguments("--null-threshold", "inf")), "--null-threshold")
+    assert_one_sentence(command("--train-file", ""), "--train-file is empty")
     assert_one_sentence(command("--resume", "--output-dir", tmp_path), "not a run folder")
 
 
@@ -194,8 +228,79 @@ def test_a_folder_in_use_is_refused_and_overwrite_only_deletes_runs(files, tmp_p
     folder.mkdir()
     (folder / "letter.txt").write_text("keep me")
     assert_one_sentence(command(*little_arguments(files, folder)), "not empty", "--resume")
-    assert_one_sentence(command(*little_arguments(files, folder, "--overwrite")), "not a run")
+    assert_one_sentence(command(*little_arguments(files, folder, "--overwrite")), "letter.txt")
+    (folder / "options.json").write_text("{}")
+    assert_one_sentence(command(*little_arguments(files, folder, "--overwrite")), "letter.txt")
     assert (folder / "letter.txt").read_text() == "keep me"
+
+
+def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    before = sorted(path.name for path in run.rglob("*"))
+    words = little_arguments(files, run, "--overwrite", "--max-length", "500")
+    assert_one_sentence(command(*words), "40 positions")
+    assert_one_sentence(command("--demo", "--overwrite", "--output-dir", run, "--max-length", 384))
+    assert sorted(path.name for path in run.rglob("*")) == before
+    assert command(*little_arguments(files, run, "--overwrite", "--epochs", "1"))[0] == 0
+    assert len(json.loads((run / "env.json").read_bytes())) == 1
+
+
+def test_a_closed_output_pipe_does_not_end_the_training(files, tmp_path):
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "train.squad", *little_arguments(files, run)]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=120)
+    assert json.loads((run / "metrics.json").read_bytes())["total"] == 22
+    assert process.returncode == 0
+
+
+def test_running_out_of_memory_says_what_to_do(files, tmp_path, monkeypatch):
+    def greedy(*anything):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: not enough memory"
+        )
+
+    monkeypatch.setattr("minibert.heads.BertForQuestionAnswering.forward", greedy)
+    status, _, errors = command(*little_arguments(files, tmp_path / "run"))
+    assert status == 5
+    assert "--accumulate" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_failing_save_says_which_checkpoint_is_good(files, tmp_path, monkeypatch):
+    import train.checkpoint
+
+    write_file = train.checkpoint.write_file
+
+    def full(path, content):
+        if ".update-000004" in str(path):
+            raise OSError(28, "No space left on device while writing", str(path))
+        write_file(path, content)
+
+    monkeypatch.setattr("train.checkpoint.write_file", full)
+    status, _, errors = command(*little_arguments(files, tmp_path / "run"))
+    assert status == 4
+    assert "update 4" in errors
+    assert "of update 2" in errors
+
+
+def test_dropout_takes_the_place_of_the_models_rates(files, tmp_path):
+    losses = set()
+    for rate in ("0", "0.4"):
+        run = tmp_path / rate
+        assert command(*little_arguments(files, run, "--dropout", rate, "--epochs", "1"))[0] == 0
+        losses.add(json.loads((run / "log.jsonl").read_text().splitlines()[0])["loss"])
+    assert len(losses) == 2
+    assert (
+        json.loads((tmp_path / "0.4" / "best" / "config.json").read_bytes())["hidden_dropout_prob"]
+        == 0.1
+    )
 
 
 def test_ctrl_c_saves_says_how_to_go_on_and_leaves_no_traceback(files, tmp_path):
@@ -231,6 +336,10 @@ def test_answerable_only_and_train_fraction_choose_questions(files, tmp_path):
     words = little_arguments(files, tmp_path / "run", "--dry-run", "--train-fraction", "0.5")
     output = command(*words)[1]
     assert "train: 11 of 22 questions" in output
+    other = command(*words, "--seed", "1")[1]
+    assert [line for line in output.splitlines() if "impossible;" in line] != [
+        line for line in other.splitlines() if "impossible;" in line
+    ]
     words = little_arguments(files, tmp_path / "run", "--dry-run", "--answerable-only")
     assert "train: 15 of 22 questions, 0 impossible" in command(*words)[1]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from data.batches import BatchPlan, collate
 from data.command import CommandError
@@ -188,12 +189,51 @@ def test_endless_skipping_stops_the_run_with_status_3(little, tmp_path):
     assert skips == MAX_SKIPS
 
 
+def first_step(little, folder, *, scaler=None, clip_norm=1.0):
+    """Gradients as the optimizer saw them in one update, and the logged norm."""
+    windows, config = little
+    model = make_model(config)
+    seen = {}
+
+    def spy(optimizer, args, kwargs):
+        seen["norm"] = torch.stack([p.grad.norm() for p in model.parameters()]).norm().item()
+
+    handle = register_optimizer_step_pre_hook(spy)
+    try:
+        options = TrainOptions(batch_size=12, epochs=0.01, clip_norm=clip_norm)
+        _, lines, _ = run_loop(folder, windows, model, options, scaler=scaler)
+    finally:
+        handle.remove()
+    return seen["norm"], lines[0]["grad_norm"]
+
+
+def test_the_clip_sees_true_gradients_whatever_the_loss_scale(little, tmp_path):
+    stepped, logged = first_step(little, tmp_path / "plain", clip_norm=0.0)
+    assert stepped == pytest.approx(logged, rel=1e-5)
+    assert logged > 0.2
+    for name, scaler in (
+        ("fp32", None),
+        ("scaled", torch.amp.GradScaler("cpu", init_scale=1024.0)),
+    ):
+        clipped, norm = first_step(little, tmp_path / name, scaler=scaler, clip_norm=0.1)
+        assert norm == pytest.approx(logged, rel=1e-4)
+        assert clipped == pytest.approx(0.1, rel=1e-4)
+
+
+def test_dropout_draws_other_masks_in_every_update(little, tmp_path):
+    """The same windows, a learning rate of nothing: only the masks can change the loss."""
+    windows, config = little
+    options = TrainOptions(batch_size=12, epochs=4, lr=1e-12, warmup=0)
+    _, lines, _ = run_loop(tmp_path / "run", windows, make_model(config, 0.3), options, size=12)
+    assert len({line["loss"] for line in lines}) == 4
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_nonfinite_loss_without_scaler_leaves_the_weights_alone(little, tmp_path, value):
     windows, config = little
     model = make_model(config)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    with pytest.raises(CommandError, match="update 0") as caught:
+    with pytest.raises(CommandError, match="update 1 ") as caught:
         run_loop(tmp_path / "run", windows, model, TrainOptions(batch_size=12),
                  loss=lambda model, batch: loss_sum(model, batch) * value)  # fmt: skip
     assert caught.value.status == 3

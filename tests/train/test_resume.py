@@ -91,6 +91,8 @@ def test_resuming_at_any_update_changes_no_bit(files, tmp_path, name):
     expected = result(tmp_path / "whole")
     updates = [line["update"] for line in expected[2] if line["event"] == "update"]
     assert len(updates) >= 8
+    scales = {line["scale"] for line in expected[2] if line["event"] == "update"}
+    assert (min(scales) > 1) == ("fp16" in name)
     for stop_at in updates[:-1]:
         run = tmp_path / "stopped"
         arguments = little_arguments(files, run, *SETTINGS[name])
@@ -165,7 +167,7 @@ def test_time_is_up_after_max_minutes_and_the_run_can_go_on(files, tmp_path):
     assert run_in_new_process(arguments) == 0
     lines = (run / "log.jsonl").read_text().splitlines()
     assert len(lines) <= 1
-    assert run_in_new_process(["--resume", "--output-dir", str(run), "--max-minutes", "0"]) == 0
+    assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
     assert len((run / "log.jsonl").read_text().splitlines()) >= 8
 
 
@@ -178,3 +180,27 @@ def test_threads_are_those_of_the_run_that_is_resumed(files, tmp_path):
     starts = json.loads((run / "env.json").read_bytes())
     assert [start["threads"] for start in starts] == [1, 1]
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("file", ["config.json", "vocab.txt"])
+def test_a_changed_model_folder_is_refused(files, tmp_path, file):
+    copy, run = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(files, copy)
+    assert run_in_new_process(little_arguments(copy, run), stop_at=2) == 130
+    path = copy / "model" / file
+    changed = {"config.json": ("0.1", "0.2"), "vocab.txt": ("anna\nbert", "bert\nanna")}[file]
+    path.write_text(path.read_text().replace(*changed, 1))
+    with pytest.raises(ValueError, match="model_sha256"):
+        main(["--resume", "--output-dir", str(run)])
+
+
+def test_a_run_folder_in_use_is_refused(files, tmp_path):
+    import fcntl
+
+    run = tmp_path / "run"
+    assert run_in_new_process(little_arguments(files, run), stop_at=2) == 130
+    with (run / ".lock").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="in use"):
+            main(["--resume", "--output-dir", str(run)])
+    assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
