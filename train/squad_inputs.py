@@ -154,7 +154,7 @@ def check_model(
     if tokenizer.vocab_size < config.vocab_size:
         print(
             f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
-            f"{config.vocab_size}; the rest is never used (right for padded vocabularies, else the wrong vocab.txt)"
+            f"{config.vocab_size}; right if the model's was padded, else it is the wrong vocab.txt"
         )
 
 
