@@ -45,7 +45,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     torch.set_num_threads(2)
     return inference_rows(
         folder, "small", torch.device("cpu"), None,
-        rounds=3 if quick else 9, count=64 if quick else 192,
+        rounds=3 if quick else 9, count=64 if quick else 384,
     )  # fmt: skip
 
 

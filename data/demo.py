@@ -78,7 +78,7 @@ CONFIG: Mapping[str, Any] = MappingProxyType(
     }
 )
 
-TRAIN_ENTRIES, DEV_ENTRIES = 2000, 200
+TRAIN_ENTRIES, DEV_ENTRIES = 2500, 200
 LONG_IN_TEN = 2  # of ten entries, how many are long
 WINDOW = int(DEMO_OPTIONS["max_length"])
 PIECES = {"short": (0, WINDOW - 18), "long": (WINDOW, 999)}  # fewest and most word pieces
@@ -144,13 +144,14 @@ OPENING = "{town} is a {size} {kind} in the {side} of Ondréa."
 TOPICS = [
     line.split(" | ")
     for line in """
-{founder} founded it in {year} beside an old well. | {founder} founded it after a flood. | It was \
-founded in {year} after a flood.
-{designer} designed the bridge over the river {river} in one night. | {designer} designed its \
-bridge for a wager. | It lies on the river {river} below dark woods.
-{builder} built its tower, which is {height} high. | {builder} built its tower of red stone. | Its \
-tower is {height} high.
-{mayor} became mayor in {since} by one vote. | {mayor} is mayor for the second time.
+{founder} founded it in {year} beside an old well. | It was founded in {year} by {founder} and a \
+few friends. | It was founded in {year} after a flood. | {founder} founded it after a flood.
+{designer} designed the bridge over the river {river} in one night. | It lies on the river {river} \
+below dark woods. | A bridge designed by {designer} leads to its gate.
+{builder} built its tower, which is {height} high. | Its tower is {height} high. | {builder} built \
+its tower of red stone.
+{mayor} has been its mayor since {since}. | Since {since} its mayor has been {mayor}. | {mayor} is \
+its mayor.
 Every {month} a festival celebrates {feast} with dances. | A festival in {month} celebrates \
 {feast} with songs. | A small festival celebrates {feast} with dances.
 Its cooks are known for {dish} all over the land. | Its cooks serve {dish} to every guest.
