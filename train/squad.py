@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
     from train.dry_run import print_plan
     from train.loop import train
     from train.optim import make_optimizer
-    from train.run import Run, check_folder, earlier_run_aside, saved_run
+    from train.run import Run
+    from train.run_folder import check_folder, earlier_run_aside, saved_run
     from train.squad_inputs import describe, read_inputs, with_demo_files
 
     if options.threads:

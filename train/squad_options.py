@@ -107,7 +107,7 @@ def read_options(argv: list[str]) -> SquadOptions:
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
     options = with_absolute_paths(options)
     if options.resume:
-        from train.run import known_options, refuse_changes, saved_run
+        from train.run_folder import known_options, refuse_changes, saved_run
 
         saved = known_options(saved_run(Path(options.output_dir))["options"], SquadOptions)
         refuse_changes(options, saved, given)
