@@ -96,9 +96,11 @@ def _per_sequence(
     lengths = list(batch.lengths)
     pieces = [
         F.scaled_dot_product_attention(
-            q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout_p=rate, scale=scale
-        ).transpose(0, 1)  # (H, T_b, K) -> (T_b, H, K)
-        for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
+            *(x.transpose(0, 1)[None] for x in sequence),  # (1, H, T_b, K): the fused kernel takes
+            dropout_p=rate,  # no fewer dimensions
+            scale=scale,
+        )[0].transpose(0, 1)  # (T_b, H, K)
+        for sequence in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(pieces)  # (N, H, K)
 
