@@ -23,6 +23,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from data.streams import open_streams, outlive_readers
+
 EXIT_USAGE = 2
 EXIT_MEMORY = 5
 EXIT_INTERRUPTED = 130
@@ -182,14 +184,21 @@ def _print_warning(message: Warning | str, *details: Any, **more: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def run_command(main: Callable[[list[str]], int]) -> NoReturn:
+def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = False) -> NoReturn:
     """Run `main(sys.argv[1:])` and leave the process with its status.
 
     Expected errors (ValueError, OSError, CommandError) become one line on stderr; `--debug` shows
     their traceback instead. Ctrl-C leaves with 130, a closed output pipe quietly.
+
+    Args:
+        main: gets the words of the command line, returns the status.
+        outlives_readers: a closed output pipe ends nothing: the work goes on, unheard.
     """
     argv = sys.argv[1:]
     warnings.showwarning = _print_warning
+    open_streams()
+    if outlives_readers:
+        outlive_readers()
     try:
         status = main(argv)
         sys.stdout.flush()

@@ -136,11 +136,7 @@ class Run:
 
     def print(self, text: str) -> None:
         """A line for the person who watches, above the progress bar."""
-        try:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads any more (`| head`): hours of training go on
-            sys.stdout = open(os.devnull, "w")
+        tqdm.write(text, file=sys.stdout)
 
     # ---- checkpoints
 

@@ -199,4 +199,4 @@ def check_demo_goals(metrics: dict[str, Any], run: "Run") -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, outlives_readers=True)
