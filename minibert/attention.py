@@ -96,11 +96,13 @@ def _per_sequence(
     lengths = list(batch.lengths)
     pieces = [
         F.scaled_dot_product_attention(
-            *(x.transpose(0, 1)[None] for x in sequence),  # (1, H, T_b, K): the fused kernel takes
-            dropout_p=rate,  # no fewer dimensions
+            q.transpose(0, 1)[None],  # (1, H, T_b, K): the fused kernel takes no fewer dimensions
+            k.transpose(0, 1)[None],
+            v.transpose(0, 1)[None],
+            dropout_p=rate,
             scale=scale,
         )[0].transpose(0, 1)  # (T_b, H, K)
-        for sequence in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
+        for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(pieces)  # (N, H, K)
 

@@ -37,12 +37,14 @@ class TrainState:
         skipped: updates the scaler refused, in all; each was tried again with a smaller scale.
         best_score: highest score of an evaluation so far, None before the first.
         best_update: updates made when it was reached.
+        accumulate: micro-batches in an update that memory allowed, if more than the options ask.
     """
 
     update: int = 0
     skipped: int = 0
     best_score: float | None = None
     best_update: int = 0
+    accumulate: int = 1
 
 
 def save_checkpoint(

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     from minibert.device import choose_amp_dtype, choose_device
     from minibert.heads import span_loss_sum
     from train.dry_run import print_plan
-    from train.loop import train
+    from train.loop import Task, train
     from train.optim import make_optimizer
     from train.run import Run
     from train.run_folder import check_folder, earlier_run_aside, saved_run
@@ -73,6 +73,9 @@ def main(argv: list[str]) -> int:
             logits = model(batch.packed)
             return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
+        def item_ids(chosen: "Ints") -> list[str]:
+            return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
+
         if options.dry_run:
             print_plan(
                 inputs.model, optimizer, plan, options, folder, device, amp_dtype,
@@ -85,11 +88,11 @@ def main(argv: list[str]) -> int:
         if options.resume:
             run.print(f"resumed after update {state.update} of {plan.total_updates}")
         run.watch_signals()
-        train(
-            inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype,
-            make_batch, loss_sum,
+        task = Task(
+            make_batch, loss_sum, item_ids,
             evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
         )  # fmt: skip
+        train(inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task)
         return finish(inputs, options, state, run, plan.total_updates)
     finally:
         run.close()
