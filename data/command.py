@@ -51,6 +51,7 @@ def option(
     choices: Sequence[str] | None = None,
     group: str = "options",
     metavar: str | None = None,
+    positional: bool = False,
 ) -> Any:
     """A dataclass field with what the command line needs to know of it.
 
@@ -60,8 +61,15 @@ def option(
         choices: allowed values of a string.
         group: heading in `--help`.
         metavar: name of the value in `--help`.
+        positional: any number of words without a flag; a tuple of strings.
     """
-    metadata = {"help": help, "choices": choices, "group": group, "metavar": metavar}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "group": group,
+        "metavar": metavar,
+        "positional": positional,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -149,6 +157,11 @@ def parse(
         default = (defaults or {}).get(field.name, field.default)
         if meta["group"] not in groups:
             groups[meta["group"]] = made.add_argument_group(meta["group"])
+        if meta["positional"]:
+            made.add_argument(
+                field.name, nargs="*", default=default, metavar=meta["metavar"], help=meta["help"]
+            )
+            continue
         text = meta["help"] + _default_text(default)
         arguments: dict[str, Any] = {"dest": field.name, "help": text.replace("%", "%%")}
         if default is dataclasses.MISSING:
@@ -166,6 +179,7 @@ def parse(
     made.refuse_unknown(unknown)
     given = vars(values)
     given.pop("debug")
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
     return options_class(**given)
 
 

@@ -1,0 +1,213 @@
+"""What `train.pretrain` reads before it trains: text, tokenizer, model; counted and told."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.blocks import BlockPlan, Blocks, split_held_out
+from data.command import UsageError
+from data.download import cache_folder
+from data.masking import Masking
+from data.token_file import TokenFile, tokenize_corpus
+from data.tokenization import Tokenizer
+from data.windows import Ints
+from minibert.config import BertConfig
+from minibert.heads import BertForMaskedLM
+from minibert.hub import ModelFiles, find_model
+from train.environment import file_sha256
+from train.pretrain_options import PretrainOptions, default_jobs
+from train.squad_inputs import MODEL_FILES
+
+
+@dataclass
+class Inputs:
+    """Everything read before training.
+
+    Attributes:
+        corpus: the tokenized text.
+        train: the stream that is trained on.
+        held_out: the stream of the documents kept for evaluation.
+        masking: of the training blocks.
+        held_out_masking: of the evaluation's, the same at every evaluation.
+        tokenizer: of the model.
+        model: on the device.
+        identity: sha256 of tokens and model, compared on resume.
+    """
+
+    corpus: TokenFile
+    train: Blocks
+    held_out: Blocks
+    masking: Masking
+    held_out_masking: Masking
+    tokenizer: Tokenizer
+    model: BertForMaskedLM
+    identity: dict[str, Any]
+
+
+def read_inputs(
+    options: PretrainOptions, device: torch.device, saved: dict[str, Any] | None
+) -> Inputs:
+    """Text, tokenizer and model.
+
+    Args:
+        options: of the command.
+        device: where the model goes.
+        saved: `identity` of the run to resume, None for a new one.
+
+    Raises:
+        UsageError: text that is unreadable or too short, a model that does not fit, or a resumed
+            run whose files have changed.
+    """
+    files = find_model(
+        options.config or options.model or "",
+        # a resumed run needs the very commit it started from, whatever the branch is now
+        revision=saved.get("model_commit") if saved else options.revision,
+        weights=not options.config,
+    )
+    config = BertConfig.from_file(files.folder / "config.json")
+    tokenizer = Tokenizer.from_folder(files.folder)
+    tokenizer.max_length = config.max_position_embeddings
+    check_model(options, config, tokenizer, files)
+    folder = Path(options.tokens_dir) if options.tokens_dir else cache_folder() / "tokens"
+    started = time.monotonic()
+    corpus = tokenize_corpus(options.texts, tokenizer, folder, options.jobs or default_jobs())
+    describe_corpus(corpus, time.monotonic() - started)
+    train_ids, held_ids = split_held_out(corpus.ids, corpus.document_ends(), options.held_out)
+    train = Blocks(train_ids, tokenizer.cls_id, tokenizer.sep_id)
+    if len(train_ids) < options.longest - 2:
+        raise UsageError(
+            f"the text has only {len(train_ids)} tokens to train on (and {len(held_ids)} held "
+            f"out, in whole documents), less than one block of {options.longest}; name more text, "
+            "put blank lines between documents, or lower --then-length or --length"
+        )
+    identity = {
+        "tokens_sha256": corpus.sha256,
+        "model_source": files.source,
+        "model_commit": files.commit,
+        "model_sha256": {
+            name: file_sha256(files.folder / name)
+            for name in MODEL_FILES
+            if (files.folder / name).is_file()
+        },
+    }
+    changed = [name for name, value in identity.items() if saved and saved.get(name) != value]
+    if changed:
+        raise UsageError(
+            f"--resume: {', '.join(changed)} is not what the run was started with; bring back the "
+            "files, or start a new run"
+        )
+
+    def masking(seed: int) -> Masking:
+        return Masking.of(
+            tokenizer, rate=options.mask_rate, whole_word=options.whole_word, seed=seed
+        )
+
+    return Inputs(
+        corpus=corpus,
+        train=train,
+        held_out=Blocks(held_ids, tokenizer.cls_id, tokenizer.sep_id),
+        masking=masking(options.seed),
+        held_out_masking=masking(2**32 + options.seed),
+        tokenizer=tokenizer,
+        model=make_model(options, config, files).to(device),
+        identity=identity,
+    )
+
+
+def check_model(
+    options: PretrainOptions, config: BertConfig, tokenizer: Tokenizer, files: ModelFiles
+) -> None:
+    """Refuse a model that cannot take these blocks or this vocabulary.
+
+    Raises:
+        UsageError: with the numbers.
+    """
+    if options.longest > config.max_position_embeddings:
+        flag = "--then-length" if options.long_fraction else "--length"
+        raise UsageError(
+            f"{flag} is {options.longest}, but {files.source} has only "
+            f"{config.max_position_embeddings} positions; lower it"
+            + (", or give --long-fraction 0" if options.long_fraction else "")
+        )
+    if tokenizer.vocab_size > config.vocab_size:
+        raise UsageError(
+            f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's "
+            f"vocab_size is only {config.vocab_size}; they do not belong together"
+        )
+    if tokenizer.vocab_size < config.vocab_size:
+        print(
+            f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
+            f"{config.vocab_size}; the rest is never trained"
+        )
+
+
+def make_model(options: PretrainOptions, config: BertConfig, files: ModelFiles) -> BertForMaskedLM:
+    """Random weights (--config) or loaded ones; --dropout takes the place of the rates."""
+    torch.manual_seed(options.seed)
+    if options.config:
+        model = BertForMaskedLM(config)
+    else:
+        model = BertForMaskedLM.from_pretrained(files, new_head=True)
+    if options.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = options.dropout
+    return model
+
+
+def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
+    """The order of training."""
+    return BlockPlan(
+        size=inputs.train.count(options.length),
+        batch_size=options.batch_size,
+        accumulate=options.accumulate,
+        epochs=options.epochs,
+        seed=options.seed,
+        length=options.length,
+        long_length=options.longest,
+        long_size=inputs.train.count(options.longest),
+        long_fraction=options.long_fraction,
+    )
+
+
+def held_out_items(inputs: Inputs, length: int) -> list[Ints]:
+    """The held-out blocks of a length, as items for `collate_masked`, about 8,192 tokens each."""
+    count = inputs.held_out.count(length)
+    items = np.zeros((count, 3), np.int64)
+    items[:, 0], items[:, 2] = length, np.arange(count)
+    return np.array_split(items, -(-count * length // 8192))
+
+
+def describe_corpus(corpus: TokenFile, seconds: float) -> None:
+    """Print what the text is made of."""
+    counts = corpus.counts
+    names = ", ".join(corpus.names[:3]) + (", ..." if corpus.names[3:] else "")
+    print(
+        f"text: {names}: {counts['documents']:,} documents, {counts['characters'] / 1e6:,.1f} "
+        f"million characters, {counts['tokens']:,} tokens ({counts['unknown']:,} unknown), "
+        f"ready after {seconds:.1f} s in {corpus.path}"
+    )
+
+
+def describe(inputs: Inputs, plan: BlockPlan) -> None:
+    """Print what will be trained."""
+    model, report = inputs.model, inputs.model.load_report
+    size = sum(parameter.numel() for parameter in model.parameters())
+    source = "random weights" if report is None else inputs.identity["model_source"]
+    commit = inputs.identity["model_commit"]
+    print(f"model: {source}{f' at {commit}' if commit else ''}, {size:,} parameters")
+    if report is not None and report.new:
+        print(f"  new head, to be trained: {', '.join(report.new)}")
+    if report is not None and report.ignored:
+        print(f"  left aside: {', '.join(report.ignored)}")
+    print(f"held out: {len(inputs.held_out.ids):,} tokens, in the last documents")
+    print(
+        f"plan: {plan.total_updates:,} updates of {plan.batch_size} blocks of {plan.length} tokens"
+        f" in {plan.accumulate} parts, epochs {plan.epochs:g}"
+    )
+    if plan.first_long < plan.total_updates:
+        print(f"  from update {plan.first_long + 1:,} on, blocks of {plan.long_length} tokens")

@@ -1,0 +1,138 @@
+"""The command line of `python -m train.pretrain`: its own options and those of a resumed run."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data.command import UsageError, explicit, option, parse
+from train.options import TrainOptions
+
+_EPILOG = """examples:
+  python -m data.vocabulary texts/ --size 8192 --out my-config/    (and put config.json there)
+  python -m train.pretrain texts/ --config my-config/ --dropout 0 --output-dir runs/pretrain
+  python -m train.pretrain texts/ --model bert-base-uncased --length 512 --long-fraction 0
+  python -m train.pretrain --resume --output-dir runs/pretrain --max-minutes 30
+
+exit status: 0 done or --max-minutes reached, 2 bad input, 3 non-finite loss, 4 no undamaged
+checkpoint, 5 out of memory, 130 Ctrl-C, 143 SIGTERM"""
+
+
+@dataclass(frozen=True)
+class PretrainOptions(TrainOptions):
+    """Options of `python -m train.pretrain`, beside those of every training command."""
+
+    texts: tuple[str, ...] = option(
+        (), help="text files or folders, plain, .gz or .xz", metavar="TEXT", positional=True
+    )
+    config: str | None = option(
+        None, help="folder with config.json and a vocabulary: random weights", group="model"
+    )
+    model: str | None = option(
+        None, help="Hub name, model folder or run folder: go on from its weights", group="model"
+    )
+    revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
+    held_out: float = option(
+        0.005, help="part of the documents, the last ones, kept for evaluation", group="data"
+    )
+    tokens_dir: str | None = option(
+        None, help="where tokenized texts are kept (default: the user's cache)", group="data"
+    )
+    jobs: int = option(0, help="processes that tokenize, 0 = one a core", group="data")
+    length: int = option(128, help="tokens of a block", group="blocks")
+    then_length: int = option(
+        512, help="tokens of a block in the last updates, so that later positions are learnt",
+        group="blocks",
+    )  # fmt: skip
+    long_fraction: float = option(
+        0.1, help="part of the updates that have --then-length, 0 = none", group="blocks"
+    )
+    mask_rate: float = option(0.15, help="part of the tokens that is predicted", group="blocks")
+    whole_word: bool = option(False, help="mask whole words, not single pieces", group="blocks")
+
+    batch_size: int = option(
+        256, help="blocks of --length in an update; --then-length: as many tokens", group="training"
+    )
+    epochs: float = option(1.0, help="passes over the text", group="training")
+    lr: float = option(1e-3, help="highest learning rate", group="training")
+    warmup: float = option(
+        0.05, help="updates of linear warm-up; below 1, a fraction of all", group="training"
+    )
+    eval_every: int = option(500, help="updates between evaluations", group="run")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks = {
+            "--held-out": (self.held_out, 0 < self.held_out <= 0.5, "more than 0, at most 0.5"),
+            "--jobs": (self.jobs, 0 <= self.jobs <= 256, "0 to 256"),
+            "--length": (self.length, 8 <= self.length <= 8192, "8 to 8192 tokens"),
+            "--then-length": (self.then_length, self.then_length <= 8192, "at most 8192 tokens"),
+            "--long-fraction": (self.long_fraction, 0 <= self.long_fraction <= 1, "0 to 1"),
+            "--mask-rate": (self.mask_rate, 0 < self.mask_rate < 1, "more than 0, below 1"),
+        }
+        for flag, (value, good, wanted) in checks.items():
+            if not good:
+                raise UsageError(f"{flag} is {value}, expected {wanted}")
+        if self.long_fraction and self.then_length < self.length:
+            raise UsageError(
+                f"--then-length {self.then_length} is below --length {self.length}; raise it, or "
+                "give --long-fraction 0"
+            )
+        for name in ("config", "model", "tokens_dir"):
+            if getattr(self, name) == "":
+                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest block."""
+        return self.then_length if self.long_fraction else self.length
+
+
+def read_options(argv: list[str]) -> PretrainOptions:
+    """The command line; a resumed run's own options take the place of defaults.
+
+    Raises:
+        UsageError: flags that are wrong, contradict each other, or would do nothing.
+    """
+    text = "Masked-LM pretraining on plain text, from random weights or from a model's."
+    options = parse(PretrainOptions, argv, prog="train.pretrain", description=text, epilog=_EPILOG)
+    given = explicit(PretrainOptions, argv) | ({"texts"} if options.texts else set())
+    options = with_absolute_paths(options)
+    if options.resume:
+        from train.run_folder import known_options, refuse_changes, saved_run
+
+        saved = known_options(saved_run(Path(options.output_dir))["options"], PretrainOptions)
+        saved["texts"] = tuple(saved.get("texts", ()))
+        # where and how fast the tokens are made changes nothing that is computed
+        refuse_changes(options, saved, given - {"jobs", "tokens_dir"})
+        options = parse(PretrainOptions, argv, prog="train.pretrain", description=text,
+                        defaults=saved)  # fmt: skip
+        options = with_absolute_paths(options)
+    if not options.texts:
+        raise UsageError("no text is named; name text files or folders of them")
+    if bool(options.config) == bool(options.model):
+        what = "contradict each other; give one of them" if options.model else "are both missing"
+        raise UsageError(
+            f"--config and --model {what}" + ("" if options.model else "; give a folder or a model")
+        )
+    if options.revision and not options.model:
+        raise UsageError("--revision is of a --model on the Hub; leave it out")
+    return options
+
+
+def with_absolute_paths(options: PretrainOptions) -> PretrainOptions:
+    """Local files named in full, so that a run can be resumed from any folder."""
+    paths: dict[str, Any] = {
+        name: str(Path(getattr(options, name)).absolute())
+        for name in ("config", "model", "tokens_dir")
+        if getattr(options, name) and (name != "model" or Path(options.model or "").is_dir())
+    }
+    texts = tuple(str(Path(text).absolute()) for text in options.texts)
+    return replace(options, texts=texts, **paths)
+
+
+def default_jobs() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
