@@ -88,14 +88,15 @@ def tokenize_corpus(
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:24]
     place = folder / f"{key}.tokens"
     names = [path.name for path in paths]
-    if (found := _open(place, inputs, tokenizer, names)) is not None:
-        return found
     folder.mkdir(parents=True, exist_ok=True)
-    counts = _write_tokens(place, read_documents(paths), tokenizer, jobs)
-    sidecar = {**inputs, "names": names, "counts": counts, "sha256": _sha256(place)}
-    with _whole_file(place.with_suffix(".json")) as file:
-        file.write((json.dumps(sidecar, indent=2) + "\n").encode())
-    made = _open(place, inputs, tokenizer, names)
+    with _one_at_a_time(folder / f".{key}.lock"):
+        if (found := _open(place, inputs, tokenizer, names)) is not None:
+            return found
+        counts = _write_tokens(place, read_documents(paths), tokenizer, jobs)
+        sidecar = {**inputs, "names": names, "counts": counts, "sha256": _sha256(place)}
+        with _whole_file(place.with_suffix(".json")) as file:
+            file.write((json.dumps(sidecar, indent=2) + "\n").encode())
+        made = _open(place, inputs, tokenizer, names)
     assert made is not None
     return made
 
@@ -240,9 +241,25 @@ def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
 
 
 @contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait while another process makes the same file: runs that start together make it once."""
+    with lock.open("ab") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except ImportError:  # Windows has no such lock; the last to finish wins, with equal bytes
+            pass
+        yield
+
+
+@contextmanager
 def _whole_file(place: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its name, flushed to disk, when the block ends well."""
-    draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    """A file to write that takes its name, flushed to disk, when the block ends well.
+
+    A draft that a killed process left is written over.
+    """
+    draft = place.with_name(f".{place.name}.tmp")
     try:
         with draft.open("wb") as file:
             yield file

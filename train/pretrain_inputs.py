@@ -78,7 +78,7 @@ def read_inputs(
     describe_corpus(corpus, time.monotonic() - started)
     train_ids, held_ids = split_held_out(corpus.ids, corpus.document_ends(), options.held_out)
     train = Blocks(train_ids, tokenizer.cls_id, tokenizer.sep_id)
-    if len(train_ids) < options.longest - 2:
+    if len(train_ids) < options.longest - 2 or not len(held_ids):
         raise UsageError(
             f"the text has only {len(train_ids)} tokens to train on (and {len(held_ids)} held "
             f"out, in whole documents), less than one block of {options.longest}; name more text, "
