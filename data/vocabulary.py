@@ -116,14 +116,14 @@ def _count_characters(texts: Iterator[str]) -> tuple["NDArray[np.int64]", "NDArr
     points = 0x110000
     counts, continued = np.zeros(points, np.int64), np.zeros(points, np.bool_)
     spaces, alone = np.zeros(points, np.bool_), np.zeros(points, np.bool_)
-    for code in range(points):
-        category = unicodedata.category(chr(code))
-        spaces[code] = chr(code).isspace()
-        # BertPreTokenizer makes a word of each of these; CJK characters have spaces around them
-        alone[code] = category[0] == "P" or (code < 128 and category[0] == "S")
     for text in texts:
         codes = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
         seen = np.bincount(codes)
+        for code in np.flatnonzero(seen * (counts[: len(seen)] == 0)).tolist():
+            category = unicodedata.category(chr(code))
+            spaces[code] = chr(code).isspace()
+            # BertPreTokenizer makes a word of each of these; CJK characters have spaces around them
+            alone[code] = category[0] == "P" or (code < 128 and category[0] == "S")
         counts[: len(seen)] += seen
         breaks = spaces[codes] | alone[codes]
         continued[codes[1:][~breaks[1:] & ~breaks[:-1]]] = True

@@ -1,0 +1,439 @@
+"""`python -m train.pretrain`: it learns, resumes bit for bit, answers mistakes in a sentence."""
+
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch._dynamo  # a second in every child otherwise: the first optimizer imports it
+
+from data.vocabulary import train_vocabulary
+from minibert import BertForQuestionAnswering
+from minibert.heads import BertForMaskedLM
+from tests.data.texts import SENTENCES, write_text
+from tests.forked import forked
+from train.pretrain import main
+from train.run import Run
+
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+}
+
+UPDATES, LAST_SHORT = 14, 10
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with text/ and config/."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    (folder / "text").mkdir()
+    write_text(folder / "text" / "one.txt", 60)
+    (folder / "text" / "two.xz").write_bytes(
+        lzma.compress(write_text(folder / "two", 30, seed=1).read_bytes())
+    )
+    (folder / "config").mkdir()
+    tokenizer = train_vocabulary(SENTENCES, SENTENCES, size=150)
+    tokenizer.save(folder / "config")
+    config = {**CONFIG, "vocab_size": tokenizer.vocab_size}
+    (folder / "config" / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def copy(files, tmp_path):
+    """The files, to be spoilt."""
+    return Path(shutil.copytree(files, tmp_path / "copy"))
+
+
+def arguments(files, run, *more):
+    """The command line of a run of UPDATES updates, those after LAST_SHORT with long blocks."""
+    return [
+        *(str(files / "text"), "--config", str(files / "config"), "--output-dir", str(run)),
+        *("--tokens-dir", str(files / "tokens"), "--jobs", "1", "--threads", "1", "--lr", "1e-2"),
+        *("--length", "16", "--then-length", "40", "--long-fraction", "0.25"),
+        *("--batch-size", "50", "--eval-every", "3", "--save-every", "2", "--held-out", "0.03"),
+        *map(str, more),
+    ]
+
+
+def run_in_new_process(words, at=None, do=None):
+    """Run the command in a forked child (torch is imported once); its exit status.
+
+    Args:
+        words: the command line.
+        at: a place that the child reaches: ("update", n), ("evaluate", n) or ("save", n).
+        do: called there, with the run.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 70
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        os.dup2(devnull, 2)
+        log_update, save, write_card = Run.log_update, Run.save, None
+
+        def log_and_do(self, update, *rest):
+            log_update(self, update, *rest)
+            if at == ("update", update):
+                do(self)
+
+        def save_and_do(self, model, optimizer, scaler, state):
+            if at == ("save", state.update):
+                save(self, model, optimizer, scaler, state)
+                do(self)
+            save(self, model, optimizer, scaler, state)
+
+        import eval.plots
+        import train.pretrain_card
+
+        write_card = train.pretrain_card.write_model_card
+
+        def write_and_do(folder, options, inputs, plan, state, metrics):
+            if at == ("evaluate", state.update):  # in the middle of replacing the best model
+                do(None)
+            write_card(folder, options, inputs, plan, state, metrics)
+
+        Run.log_update, Run.save = log_and_do, save_and_do
+        train.pretrain_card.write_model_card = write_and_do
+        # the picture takes a second and no part in what is compared
+        eval.plots.training_curves = lambda *anything: None
+        status = main(list(map(str, words)))
+    finally:
+        os._exit(status)
+
+
+def kill(run):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop(run):
+    run.stop_status = 130
+
+
+def result(run):
+    """Hashes of all that must be equal: last checkpoint, best model, scores, log without times."""
+    last = sorted((run / "checkpoints").iterdir())[-1]
+    paths = [*sorted(last.iterdir()), *sorted((run / "best").iterdir()), run / "metrics.json"]
+    hashes = {
+        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        # log_bytes counts the times too, whose digits vary; so does the manifest's hash of it
+        if path.name not in ("state.json", "manifest.json")
+    }
+    state = json.loads((last / "state.json").read_bytes())["state"]
+    return hashes, state, log_of(run)
+
+
+def log_of(run):
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["time"]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """An uninterrupted run and what it printed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    status, output, errors = forked("train.pretrain", *arguments(files, run))
+    assert (status, errors) == (0, ""), errors
+    return run, output
+
+
+def test_a_run_leaves_what_it_promises_and_says_how_it_went(files, whole):
+    run, output = whole
+    assert {path.name for path in run.iterdir()} >= {
+        "options.json", "env.json", "log.jsonl", "metrics.json", "checkpoints", "best",
+        "training.png",
+    }  # fmt: skip
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    updates = [line for line in lines if line["event"] == "update"]
+    assert [line["update"] for line in updates] == list(range(1, UPDATES + 1))
+    assert all(line["time"]["tokens_per_s"] > 0 for line in updates)
+    sizes = [line["size"] for line in updates]  # in tokens
+    assert sizes[0] == 50 * 16 and sizes[-1] == 20 * 40
+    evals = [line for line in lines if line["event"] == "eval"]
+    assert {line["length"] for line in evals} == {16, 40}
+    metrics = json.loads((run / "metrics.json").read_bytes())
+    for name in ("loss", "perplexity", "accuracy", "masked"):
+        assert all(line[name] > 0 for line in evals) and name in metrics and name in output
+    assert "90 documents" in output and "tokens/s" in output and "minutes left" in output
+    assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
+    card = (run / "best" / "README.md").read_text()
+    assert "one.txt, two.xz" in card and str(files) not in card
+
+
+def test_the_best_model_loads_for_filling_for_more_pretraining_and_for_questions(
+    files, whole, tmp_path
+):
+    run, _ = whole
+    metrics = json.loads((run / "metrics.json").read_bytes())
+    assert metrics["length"] == 40  # the model that has learnt the later positions
+    model = BertForMaskedLM.from_pretrained(run)
+    assert model.load_report.new == ()
+    report = BertForQuestionAnswering.from_pretrained(run, new_head=True).load_report
+    assert report.new == ("span.weight", "span.bias")
+    words = arguments(files, tmp_path / "on", "--dry-run")
+    words[1:3] = ["--model", str(run)]
+    status, output, errors = forked("train.pretrain", *words)
+    assert (status, errors) == (0, "") and "left aside" not in output and "new head" not in output
+    assert f"model: {run}" in output and "s an update" in output
+    assert not (tmp_path / "on").exists()
+
+
+PLACES = [
+    *(("update", n) for n in (1, 4, LAST_SHORT, LAST_SHORT + 1, UPDATES - 1)),
+    *(("save", n) for n in (2, LAST_SHORT, UPDATES)),
+    *(("evaluate", n) for n in (3, LAST_SHORT)),
+]
+
+
+@pytest.mark.parametrize("settings", [[], ["--accumulate", "3", "--whole-word"]])
+def test_killed_anywhere_and_resumed_a_run_ends_with_the_same_bits(
+    files, whole, tmp_path, settings
+):
+    if settings:
+        assert run_in_new_process(arguments(files, tmp_path / "whole", *settings)) == 0
+        expected = result(tmp_path / "whole")
+        assert expected != result(whole[0])
+    else:
+        expected = result(whole[0])
+    assert expected[1]["update"] == UPDATES
+    for at in PLACES if not settings else PLACES[1::3]:
+        run = tmp_path / "killed"
+        assert run_in_new_process(arguments(files, run, *settings), at, kill) == -9
+        assert run_in_new_process(["--resume", "--output-dir", run]) == 0
+        assert result(run) == expected, f"killed at {at}"
+        shutil.rmtree(run)
+
+
+def test_killed_again_and_again_it_still_arrives(files, whole, tmp_path):
+    run, words = tmp_path / "run", arguments(files, tmp_path / "run")
+    for update in range(2, UPDATES + 1, 2):
+        assert run_in_new_process(words, ("save", update), kill) == -9
+        words = ["--resume", "--output-dir", run]
+    assert run_in_new_process(words) == 0
+    assert result(run) == result(whole[0])
+
+
+def test_time_is_up_after_max_minutes_and_pieces_make_the_same_run(files, whole, tmp_path):
+    run, starts = tmp_path / "run", 0
+    words = arguments(files, run, "--max-minutes", 0.004)
+    while True:
+        begin = time.monotonic()
+        assert run_in_new_process(words) == 0
+        starts += 1
+        assert time.monotonic() - begin < 20
+        last = sorted((run / "checkpoints").iterdir())[-1].name
+        if last == f"update-{UPDATES:06d}":
+            break
+        # more every time: a slow machine may spend all of a short time on reading
+        minutes = 0.004 * (starts + 1)
+        words = ["--resume", "--output-dir", run, "--max-minutes", minutes]
+    assert starts > 1
+    assert result(run) == result(whole[0])
+
+
+def test_the_time_to_tokenize_counts_towards_max_minutes(files, whole, tmp_path, monkeypatch):
+    import train.pretrain_inputs
+
+    tokenize = train.pretrain_inputs.tokenize_corpus
+
+    def slowly(*anything):
+        time.sleep(0.7)
+        return tokenize(*anything)
+
+    monkeypatch.setattr(train.pretrain_inputs, "tokenize_corpus", slowly)
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(files, run, "--max-minutes", 0.01)) == 0  # 0.6 seconds
+    assert log_of(run) == [] and not (run / "checkpoints").exists()
+    monkeypatch.undo()
+    assert run_in_new_process(["--resume", "--output-dir", run]) == 0
+    assert result(run) == result(whole[0])
+
+
+def test_a_signal_saves_and_the_run_can_go_on(files, whole, tmp_path):
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(files, run), ("update", 5), stop) == 130
+    assert (run / "checkpoints" / "update-000005").is_dir()
+    # how tokens are made changes nothing that is computed
+    again = ["--resume", "--output-dir", run, "--jobs", "2", "--tokens-dir", tmp_path / "new"]
+    assert run_in_new_process(again) == 0
+    assert result(run) == result(whole[0])
+
+
+def test_micro_batches_change_rounding_only(files, tmp_path):
+    models = []
+    for accumulate in (1, 4):
+        run = tmp_path / str(accumulate)
+        more = ("--dropout", 0, "--accumulate", accumulate, "--lr", 1e-3)
+        assert run_in_new_process(arguments(files, run, *more)) == 0
+        models.append(BertForMaskedLM.from_pretrained(run))
+    for one, four in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, four, rtol=0, atol=1e-4)
+
+
+def test_it_learns_the_text_and_predicts_held_out_words(copy, tmp_path):
+    write_text(copy / "text" / "one.txt", 1000)
+    path = copy / "config" / "config.json"
+    sizes = {"hidden_size": 64, "num_attention_heads": 4, "initializer_range": 0.1}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **sizes}))
+    run = tmp_path / "run"
+    more = (
+        *("--length", 40, "--long-fraction", 0, "--batch-size", 25, "--epochs", 2, "--lr", 5e-3),
+        *("--dropout", 0, "--save-every", 500, "--eval-every", 0),
+    )
+    assert run_in_new_process(arguments(copy, run, *more)) == 0
+    first, *_, last = (line["loss"] for line in log_of(run) if line["event"] == "update")
+    assert 4.5 < first < 6 and last < 0.5 * first  # log 150 = 5.0
+    scores = json.loads((run / "metrics.json").read_bytes())
+    # the most frequent token alone would be right one time in eight
+    assert scores["loss"] < 0.5 * first and scores["accuracy"] > 45
+    assert scores["masked"] >= 300
+
+
+# ---- mistakes
+
+
+def assert_one_sentence(done, *fragments):
+    status, _, errors = done
+    assert status == 2, done
+    assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+    for fragment in fragments:
+        assert fragment in errors, errors
+
+
+TEXTS = {
+    "empty": (b"", "not a single token"),
+    "blank": (b"\n \n\n", "not a single token"),
+    "binary": (b"some text\n\x00\x01", "is binary: a zero byte in line 2"),
+    "not UTF-8": (b"some text\ncaf\xe9\n", "is not UTF-8: byte 0xe9 in line 2"),
+    "cut xz": (lzma.compress(b"some text\n" * 9999)[:-30], "cannot be unpacked after line"),
+    "short": (b"anna saw boats\n\nemil saw boats\n", "less than one block of 40"),
+    "one document": (b"anna saw boats\n" * 999, "put blank lines between documents"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_that_cannot_be_trained_on_is_answered_in_one_sentence(copy, tmp_path, name):
+    content, words = TEXTS[name]
+    shutil.rmtree(copy / "text")
+    (copy / "text").write_bytes(content)
+    run = tmp_path / "run"
+    assert_one_sentence(forked("train.pretrain", *arguments(copy, run)), words)
+    assert not run.exists()
+
+
+def without_mask(copy):
+    path = copy / "config" / "vocab.txt"
+    path.write_text(path.read_text().replace("[MASK]", "[MASKE]"))
+    (copy / "config" / "tokenizer.json").unlink()
+
+
+def too_large_a_vocabulary(copy):
+    path = copy / "config" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vocab_size": 77}))
+
+
+def without_config(copy):
+    (copy / "config" / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (without_mask, "lacks the special tokens [MASK]"),
+        (too_large_a_vocabulary, "vocab_size is only 77"),
+        (without_config, "no config.json in the folder"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_answered_in_one_sentence(copy, tmp_path, spoil, words):
+    spoil(copy)
+    assert_one_sentence(forked("train.pretrain", *arguments(copy, tmp_path / "run")), words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--then-length", 41], "--then-length is 41, but"),
+        (["--length", 400, "--long-fraction", 0], "--length is 400, but"),
+        (["--then-length", 12], "--then-length 12 is below --length 16"),
+        (["--held-out", 0], "--held-out is 0.0, expected more than 0"),
+        (["--mask-rate", 1], "--mask-rate is 1.0"),
+        (["--model", "x"], "--config and --model contradict each other"),
+        (["--revision", "x"], "--revision is of a --model on the Hub"),
+        (["--maskrate", 1], "unknown flag --maskrate; did you mean --mask-rate?"),
+        (["--max-minutes", "nan"], "--max-minutes is nan"),
+    ],
+)
+def test_flags_that_do_not_fit_are_answered_in_one_sentence(files, tmp_path, words, expected):
+    assert_one_sentence(
+        forked("train.pretrain", *arguments(files, tmp_path / "run", *words)), expected
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_line_without_text_or_model_is_answered_in_one_sentence(files, tmp_path):
+    words = arguments(files, tmp_path / "run")
+    assert_one_sentence(forked("train.pretrain", *words[1:]), "no text is named")
+    del words[1:3]
+    assert_one_sentence(forked("train.pretrain", *words), "--config and --model are both missing")
+
+
+def change_text(copy):
+    path = copy / "text" / "one.txt"
+    path.write_text(path.read_text().replace("anna", "emil", 1))
+
+
+def change_vocabulary(copy):
+    path = copy / "config" / "vocab.txt"
+    path.write_text(path.read_text().replace("##a\n##e\n", "##e\n##a\n").replace("\n!", "\n?"))
+
+
+def change_config(copy):
+    path = copy / "config" / "config.json"
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "expected"),
+    [
+        (change_text, [], "tokens_sha256"),
+        (change_config, [], "model_sha256"),
+        (None, ["--lr", "0.5"], "--lr 0.01 -> 0.5"),
+        (None, ["--whole-word"], "--whole-word False -> True"),
+        (None, ["other-text"], "--texts"),
+    ],
+)
+def test_a_resumed_run_with_other_inputs_is_refused(copy, tmp_path, change, words, expected):
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(copy, run), ("update", 3), stop) == 130
+    before = result_of_files(run)
+    if change:
+        change(copy)
+    resume = ["--resume", "--output-dir", run, *words]
+    assert_one_sentence(forked("train.pretrain", *resume), expected)
+    assert result_of_files(run) == before
+
+
+def result_of_files(run):
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
