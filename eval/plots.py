@@ -26,9 +26,9 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
 
     Args:
         log_lines: the lines of log.jsonl. Read are {"event": "update", "update", "epoch", "loss",
-            "lr"} and {"event": "eval", "update", "epoch", "loss", "exact", "f1"}; `update` counts
-            from 1, the losses are means per window, the scores are percents. Other events and
-            missing or null values are passed over.
+            "lr"} and {"event": "eval", "update", "epoch", "loss", "exact", "f1", "accuracy"};
+            `update` counts from 1, the losses are means per window or masked token, the scores are
+            percents. Other events and missing or null values are passed over.
         path: file to write.
 
     Returns:
@@ -38,7 +38,11 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     updates = [x for x in lines if x.get("event") == "update" and x.get("loss") is not None]
     evals = [x for x in lines if x.get("event") == "eval"]
     dev_losses = _points(evals, "loss")
-    dev_scores = {"F1": _points(evals, "f1"), "exact match": _points(evals, "exact")}
+    dev_scores = {
+        "F1": _points(evals, "f1"),
+        "exact match": _points(evals, "exact"),
+        "accuracy": _points(evals, "accuracy"),
+    }
     rates = _points(updates, "lr")
     found = {"loss": updates or dev_losses, "score": any(dev_scores.values()), "rate": rates}
     panels = [name for name, there in found.items() if there]
@@ -56,7 +60,7 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     if "loss" in axes:
         _losses(axes["loss"], updates, dev_losses)
     if "score" in axes:
-        for (label, points), color in zip(dev_scores.items(), (RED, GREY), strict=True):
+        for (label, points), color in zip(dev_scores.items(), (RED, GREY, RED), strict=True):
             if points:
                 label += f", best {max(value for _, value in points):.1f}"
                 axes["score"].plot(*_columns(points), "o-", color=color, ms=4, label=label)
@@ -98,7 +102,7 @@ def _losses(axes: "Axes", updates: list[Any], dev: list[tuple[float, float]]) ->
             axes.axvline(begin, color=GREY, lw=0.6, ls=":")
     if dev:
         axes.plot(*_columns(dev), "o-", color=RED, ms=4, label="dev")
-    axes.set_ylabel("loss (nats per window)")
+    axes.set_ylabel("loss (nats)")
     # A few wild updates must not flatten the rest of the curve.
     shown = sorted(values)[: max(1, round(0.995 * len(values)))] + [value for _, value in dev]
     axes.set_ylim(0, max(shown) * 1.08 or 1)

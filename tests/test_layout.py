@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("minibert", "data", "train", "eval")
 COMMANDS = (
     "train.squad",
+    "train.pretrain",
     "eval.squad",
     "eval.predict",
     "eval.answer",
     "data.windows",
+    "data.vocabulary",
     "data.download",
 )
 

@@ -54,6 +54,21 @@ def test_a_field_is_a_flag_with_dashes_its_type_and_its_default() -> None:
     assert (given.epochs, given.seed, given.optimizer) == (0.5, -1, "adam")
 
 
+def test_words_without_a_flag_are_those_of_the_positional_field() -> None:
+    @dataclass(frozen=True)
+    class Texts:
+        texts: tuple[str, ...] = option((), help="files", metavar="TEXT", positional=True)
+        seed: int = option(7, help="of the order")
+
+    def texts(*argv: str, **more: Any) -> Texts:
+        return parse(Texts, argv, prog="train.x", description="Trains.", **more)
+
+    assert texts() == Texts((), 7)
+    assert texts("a", "b", "--seed", "1") == Texts(("a", "b"), 1)
+    assert texts(defaults={"texts": ("c",)}) == Texts(("c",), 7)
+    assert texts("a", defaults={"texts": ["c"]}) == Texts(("a",), 7)
+
+
 def test_a_boolean_has_a_flag_for_each_value_and_the_last_one_wins() -> None:
     assert parsed("--train-file", "x", "--amp", "--no-plots") == Options("x", amp=True, plots=False)
     assert not parsed("--train-file", "x", "--amp", "--no-amp").amp

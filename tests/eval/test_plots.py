@@ -54,7 +54,7 @@ def test_training_curves_show_every_measure_with_its_unit(tmp_path, saved):
     assert path.read_bytes().startswith(b"\x89PNG")
     assert len(saved[0].axes) == 3
     for part in (
-        "update (optimizer steps)", "loss (nats per window)", "dev score (%)", "learning rate",
+        "update (optimizer steps)", "loss (nats)", "dev score (%)", "learning rate",
         "train, each update", "mean of the epoch", "dev", "F1, best 60.0", "exact match, best 50.0",
     ):  # fmt: skip
         assert part in texts(saved[0])

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch._dynamo  # a second in every child otherwise: the first optimizer imports it
 
+import train.pretrain
 from data.vocabulary import train_vocabulary
 from minibert import BertForQuestionAnswering
 from minibert.heads import BertForMaskedLM
@@ -194,6 +195,21 @@ def test_the_best_model_loads_for_filling_for_more_pretraining_and_for_questions
     assert (status, errors) == (0, "") and "left aside" not in output and "new head" not in output
     assert f"model: {run}" in output and "s an update" in output
     assert not (tmp_path / "on").exists()
+
+
+def test_the_first_model_with_long_blocks_is_better_than_any_before(files, tmp_path, monkeypatch):
+    """It has learnt the later positions; losses at different lengths do not compare."""
+
+    def score(inputs, length, *anything):
+        scores = {"loss": {16: 1.0, 40: 2.0}[length], "perplexity": 9.0, "accuracy": 9.0}
+        return {**scores, "masked": 9, "length": length}
+
+    monkeypatch.setattr(train.pretrain, "score_held_out", score)
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(files, run)) == 0
+    assert json.loads((run / "metrics.json").read_bytes())["length"] == 40
+    _, state, _ = result(run)
+    assert (state["best_update"], state["best_score"]) == (12, -2.0)  # and not 14: no better
 
 
 PLACES = [
