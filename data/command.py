@@ -15,6 +15,7 @@ error into one sentence on stderr. It lives in data/ because data, train and eva
 import argparse
 import dataclasses
 import difflib
+import errno
 import os
 import sys
 import types
@@ -24,8 +25,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 EXIT_USAGE = 2
+EXIT_DISK = 4
 EXIT_MEMORY = 5
 EXIT_INTERRUPTED = 130
+# No room, no quota, a file beyond the allowed size, a broken or read-only disk.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 OptionsT = TypeVar("OptionsT")
 
@@ -218,4 +222,6 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         else:
             print("error: " + " ".join(str(error).split()), file=sys.stderr)
         status = error.status if isinstance(error, CommandError) else EXIT_USAGE
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            status = EXIT_DISK
     sys.exit(status)

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+# What, if it differs, makes a resumed run's bits differ from an uninterrupted one's.
+_BITS = ("torch", "device", "gpu", "cpu_capability")
 
-def environment() -> dict[str, Any]:
+
+def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, threads and devices: what the bits of a run may depend on; no host, no paths."""
     versions = {}
     for package in ("torch", "tokenizers", "safetensors", "numpy"):
@@ -24,9 +27,20 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
     }
+
+
+def differences(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of a run's first start is otherwise in this one and may change bits, as "old -> new"."""
+    old, new = ({**start, **start.get("versions", {})} for start in (first, now))
+    return [
+        f"{name} {old[name]} -> {new[name]}"
+        for name in _BITS
+        if name in old and old[name] != new[name]
+    ]
 
 
 def _commit() -> str | None:

@@ -57,13 +57,19 @@ def train(
         amp_dtype: autocast dtype, None for float32.
         make_batch: (B,) item numbers -> batch.
         loss_sum: (model, batch on device) -> scalar, summed over the items of the batch.
-        evaluate: scores the model, logs it and keeps the best one.
+        evaluate: scores the model, logs it, keeps the best one; or makes itself due again.
 
     Raises:
         CommandError: a non-finite loss or gradient (status 3); the weights are still the last good.
     """
     skips = 0
-    while state.update < plan.total_updates and not run.stop_requested:
+    while (state.evaluation_due or state.update < plan.total_updates) and not run.stop_requested:
+        if state.evaluation_due:
+            state.evaluation_due = False
+            evaluate()  # it is due again if a signal stopped it: first thing after a resume
+            if not state.evaluation_due:
+                run.save(model, optimizer, scaler, state)
+            continue
         model.train()
         seed_update(options.seed, state.update)
         lr = learning_rate(options, state.update, plan.total_updates)
@@ -97,9 +103,9 @@ def train(
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
         state.update += 1
         run.log_update(state.update, epoch, loss_value, lr, norm_value, size, scale)
-        if ends_epoch or (options.eval_every and state.update % options.eval_every == 0):
-            evaluate()
-        if ends_epoch or state.update % options.save_every == 0:
+        every = options.eval_every
+        state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
+        if not state.evaluation_due and state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
     if state.update != run.saved_update:  # stopped between two checkpoints
         run.save(model, optimizer, scaler, state)

@@ -117,7 +117,7 @@ def test_a_failing_save_leaves_the_earlier_checkpoint_and_no_rubbish(tmp_path, m
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.checkpoint.write_file", full)
+    monkeypatch.setattr("train.checkpoint.write_flushed", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path, *one, TrainState(update=2), 0, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [first.name]

@@ -276,14 +276,14 @@ def test_running_out_of_memory_says_what_to_do(files, tmp_path, monkeypatch):
 def test_a_failing_save_says_which_checkpoint_is_good(files, tmp_path, monkeypatch):
     import train.checkpoint
 
-    write_file = train.checkpoint.write_file
+    write_flushed = train.checkpoint.write_flushed
 
     def full(path, content):
         if ".update-000004" in str(path):
             raise OSError(28, "No space left on device while writing", str(path))
-        write_file(path, content)
+        write_flushed(path, content)
 
-    monkeypatch.setattr("train.checkpoint.write_file", full)
+    monkeypatch.setattr("train.checkpoint.write_flushed", full)
     status, _, errors = command(*little_arguments(files, tmp_path / "run"))
     assert status == 4
     assert "update 4" in errors
