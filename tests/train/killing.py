@@ -83,9 +83,11 @@ def at_file_event(folder: Path, number: int, act: Callable[[], None]) -> Callabl
             return
         if event == "open" and not (isinstance(values[2], int) and values[2] & WRITING):
             return
-        # shutil.rmtree names a file by its folder's descriptor and its own short name
-        relative = event in ("os.remove", "os.rmdir") and values[1] != -1
-        if relative or os.fspath(values[0]).startswith(root):
+        path = os.fspath(values[0])
+        if event in ("os.remove", "os.rmdir") and values[1] != -1:
+            # shutil.rmtree names a file by its folder's descriptor and its own short name
+            path = f"{os.readlink(f'/proc/self/fd/{values[1]}')}/{path}"
+        if path.startswith(root):
             seen += 1
             if seen == number:
                 act()
@@ -97,7 +99,11 @@ def result(run: Path) -> tuple[dict[str, str], dict[str, object], list[dict[str,
     """All that must be equal: hashes of the last checkpoint, best model and answers; the last
     checkpoint's counters; the log without its times."""
     last = sorted((run / "checkpoints").glob("update-*"))[-1]
-    files = [*sorted(last.iterdir()), *sorted((run / "best").iterdir()), *sorted(run.glob("*.json"))]
+    files = [
+        *sorted(last.iterdir()),
+        *sorted((run / "best").iterdir()),
+        *sorted(run.glob("*.json")),
+    ]
     # log_bytes counts the times too, whose digits vary; env.json has an entry for every start
     varying = ("state.json", "manifest.json", "env.json", "options.json")
     hashes = {
