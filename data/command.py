@@ -190,7 +190,7 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     """Run `main(sys.argv[1:])` and leave the process with its status.
 
     Expected errors (ValueError, OSError, CommandError) become one line on stderr; `--debug` shows
-    their traceback instead. Ctrl-C leaves with 130, a closed output pipe quietly.
+    their traceback instead. Ctrl-C leaves with 130, a full disk with 4, a closed pipe quietly.
     """
     argv = sys.argv[1:]
     warnings.showwarning = _print_warning
@@ -215,13 +215,15 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         )
         status = EXIT_MEMORY
     except (ValueError, OSError, CommandError) as error:
+        disk = isinstance(error, OSError) and error.errno in _DISK_ERRORS
         if "--debug" in argv:
             import traceback
 
             traceback.print_exc()
         else:
-            print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        status = error.status if isinstance(error, CommandError) else EXIT_USAGE
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            status = EXIT_DISK
+            advice = "; make room, then give the command again" if disk else ""
+            print("error: " + " ".join(str(error).split()) + advice, file=sys.stderr)
+        status = EXIT_DISK if disk else EXIT_USAGE
+        if isinstance(error, CommandError):
+            status = error.status
     sys.exit(status)
