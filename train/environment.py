@@ -1,13 +1,19 @@
 """What the bits of a run may depend on: versions, threads, devices, the commit, the input files."""
 
 import hashlib
+import json
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from data.command import UsageError
+from minibert.weights import write_file
+from train.resuming import read_json
 
 # What, if it differs, makes a resumed run's bits differ from an uninterrupted one's.
 _BITS = ("torch", "device", "gpu", "cpu_capability")
@@ -33,14 +39,29 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def differences(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What of a run's first start is otherwise in this one and may change bits, as "old -> new"."""
-    old, new = ({**start, **start.get("versions", {})} for start in (first, now))
-    return [
-        f"{name} {old[name]} -> {new[name]}"
-        for name in _BITS
-        if name in old and old[name] != new[name]
-    ]
+def record_start(path: Path, device: str) -> None:
+    """Add a start to RUN/env.json, and warn of what is otherwise than at the first one.
+
+    Args:
+        path: RUN/env.json, written anew.
+        device: the kind of device the run is on.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    starts = read_json(path) if path.exists() else []
+    if not isinstance(starts, list) or not all("versions" in start for start in starts):
+        raise UsageError(f"{path} does not list a run's starts; delete it, a new one is made")
+    starts.append(environment(device))
+    write_file(path, (json.dumps(starts, indent=2) + "\n").encode())
+    first, now = ({**start, **start["versions"]} for start in (starts[0], starts[-1]))
+    for name in _BITS:
+        if name in first and first[name] != now[name]:
+            print(
+                f"warning: unlike the run's first start: {name} {first[name]} -> {now[name]}; "
+                "the bits may differ from an uninterrupted run's",
+                file=sys.stderr,
+            )
 
 
 def _commit() -> str | None:

@@ -5,11 +5,12 @@ Otherwise it is refused with the list of what differs; --allow-change lets named
 
 import difflib
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
+from minibert.weights import write_file
 from train.options import TrainOptions
 
 # Of options.json and state.json. Format 0 had no number, and no evaluation could be put off.
@@ -140,6 +141,39 @@ def changed_settings(
         for name in new
         if name in old and name not in FREE_OPTIONS and old[name] != new[name]
     ]
+
+
+def write_options(
+    folder: Path, options: TrainOptions, inputs: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Write RUN/options.json at a run's first start, and where a resumed one was let change.
+
+    Args:
+        folder: the run folder, locked.
+        options: of this start.
+        inputs: of this start.
+
+    Returns:
+        All changes made so far, as `changed_settings` gives them, oldest first.
+
+    Raises:
+        UsageError: another process began a run here while this one was reading its data.
+    """
+    path = folder / "options.json"
+    asked = {name: v for name, v in asdict(options).items() if name not in UNSAVED_OPTIONS}
+    changes: list[dict[str, Any]] = []
+    if options.resume:
+        saved = saved_run(folder)
+        new = changed_settings(saved, asked, inputs)
+        changes = [*saved.get("changes", []), *new]
+        if not new:
+            return changes
+        asked = saved["options"] | asked
+    elif path.exists():
+        raise UsageError(f"{folder} has just become a run; name another --output-dir")
+    written = {"format": FORMAT, "options": asked, "inputs": inputs, "changes": changes}
+    write_file(path, (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
+    return changes
 
 
 def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:

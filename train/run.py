@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +24,6 @@ from torch import nn
 from tqdm import tqdm
 
 from data.command import EXIT_DISK, CommandError, UsageError
-from minibert.weights import write_file
 from train.best import publish, seal, staged
 from train.checkpoint import (
     TrainState,
@@ -35,10 +33,10 @@ from train.checkpoint import (
     set_aside,
     verify_checkpoint,
 )
-from train.environment import differences, environment
+from train.environment import record_start
 from train.folders import tidy
 from train.options import TrainOptions
-from train.resuming import FORMAT, UNSAVED_OPTIONS, changed_settings, read_json, saved_run
+from train.resuming import write_options
 from train.run_folder import lock_folder, remove_leftovers
 
 STOP_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -87,34 +85,10 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(folder)
         remove_leftovers(folder)
-        self._changes = self._write_options(inputs)
+        self._changes = write_options(folder, options, inputs)
         # Unbuffered: what is written counts as written, and closing it cannot fail again.
         self._log = (folder / "log.jsonl").open("ab", buffering=0)
-        starts = read_json(folder / "env.json") if (folder / "env.json").exists() else []
-        write_file(folder / "env.json", _json_bytes([*starts, environment(device)]))
-        for different in differences(starts[0], environment(device)) if starts else []:
-            print(
-                f"warning: unlike the run's first start: {different}; the bits may differ from an "
-                "uninterrupted run's",
-                file=sys.stderr,
-            )
-
-    def _write_options(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
-        """Write options.json if there is anything new, and return all changes made to it so far."""
-        path, changes = self.folder / "options.json", []
-        options = {k: v for k, v in asdict(self.options).items() if k not in UNSAVED_OPTIONS}
-        if self.options.resume:
-            saved = saved_run(self.folder)
-            new = changed_settings(saved, options, inputs)
-            changes = [*saved.get("changes", []), *new]
-            if not new:
-                return changes
-            options = saved["options"] | options
-        elif path.exists():
-            raise UsageError(f"{self.folder} has just become a run; name another --output-dir")
-        written = {"format": FORMAT, "options": options, "inputs": inputs, "changes": changes}
-        write_file(path, _json_bytes(written))
-        return changes
+        record_start(folder / "env.json", device)
 
     # ---- log
 
@@ -329,7 +303,3 @@ def _tell(text: str) -> None:
     """A line on stderr from inside a signal handler, where print may be in the middle of one."""
     with suppress(OSError):
         os.write(2, f"\n{text}\n".encode())
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()

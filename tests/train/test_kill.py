@@ -55,7 +55,7 @@ def whole(place):
 
 
 def assert_best_is_one(run):
-    """best/ is whole, and its card tells the scores of metrics.json."""
+    """best/ is whole, its card tells the scores of metrics.json, the newest checkpoint those too."""
     model = BertForQuestionAnswering.from_pretrained(run / "best")
     assert model.config.hidden_size == 16
     metrics = json.loads((run / "metrics.json").read_bytes())
@@ -63,6 +63,9 @@ def assert_best_is_one(run):
     assert card["f1"] == f"{metrics['f1']:.4g}"
     assert card["loss"] == f"{metrics['loss']:.4g}"
     assert len(json.loads((run / "predictions.json").read_bytes())) == 12
+    newest = list_checkpoints(run / "checkpoints")[-1]
+    state = json.loads((newest / "state.json").read_bytes())["state"]
+    assert metrics["f1"] == state["best_score"], "the newest checkpoint knows another best model"
 
 
 def test_killed_before_any_change_of_a_file_a_run_ends_the_same(place, whole):
