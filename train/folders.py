@@ -67,10 +67,15 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
 
 
-def tidy(parent: Path) -> None:
+def tidy(parent: Path, begin: str) -> None:
     """Settle what a killed process left: unfinished folders go, a folder that had only stepped
-    aside comes back."""
-    for path in sorted(parent.iterdir()) if parent.is_dir() else []:
+    aside comes back.
+
+    Args:
+        parent: where the folders are.
+        begin: how their names begin; others are let alone.
+    """
+    for path in sorted(parent.glob(f".{begin}*")):
         if not path.is_dir():
             continue
         if _WRITING.fullmatch(path.name):

@@ -24,8 +24,9 @@ from torch import nn
 from tqdm import tqdm
 
 from data.command import EXIT_DISK, CommandError, UsageError
-from train.best import publish, seal, staged
+from train.best import MODEL, publish, seal, staged
 from train.checkpoint import (
+    PREFIX,
     TrainState,
     list_checkpoints,
     load_checkpoint,
@@ -214,8 +215,8 @@ class Run:
         Raises:
             UsageError: there are checkpoints, but all are damaged; they are left as they are.
         """
-        tidy(self.folder)
-        tidy(self._checkpoints)
+        tidy(self.folder, MODEL)
+        tidy(self._checkpoints, PREFIX)
         found = list_checkpoints(self._checkpoints)
         damaged: list[tuple[Path, str]] = []
         while found and (damage := verify_checkpoint(found[-1])):

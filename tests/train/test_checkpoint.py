@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from minibert.weights import write_file
+from train.best import publish, seal, staged
 from train.checkpoint import (
     TrainState,
     list_checkpoints,
@@ -208,9 +209,26 @@ def test_where_two_names_cannot_be_exchanged_a_kill_in_between_is_made_good(tmp_
         save_checkpoint(tmp_path, *one, TrainState(update=1, best_update=1), 0, keep=1)
     monkeypatch.undo()
     assert list_checkpoints(tmp_path) == []
-    tidy(tmp_path)
+    (tmp_path / ".mine.tmp").mkdir()
+    tidy(tmp_path, "update-")
+    (tmp_path / ".mine.tmp").rmdir()
     assert {path.name for path in tmp_path.iterdir()} == {"update-000001"}
     assert verify_checkpoint(tmp_path / "update-000001") is None
+
+
+def test_a_best_model_is_on_disk_before_the_checkpoint_that_names_it(tmp_path, monkeypatch):
+    folder = staged(tmp_path, 7)
+    (folder / "best").mkdir(parents=True)
+    (folder / "best" / "model.safetensors").write_bytes(b"weights")
+    (folder / "metrics.json").write_text("{}")
+    events = watched(monkeypatch)
+    seal(folder)
+    assert events[:2] == ["flush model.safetensors", "flush best"]
+    assert sorted(events[2:4]) == ["flush metrics.json", "flush sha256"]
+    assert events[4:] == ["flush .best-000007", f"flush {tmp_path.name}"]
+    assert not (tmp_path / "best").exists()
+    publish(tmp_path, 7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "metrics.json"]
 
 
 def test_a_file_is_flushed_before_its_name_and_the_folder_after(tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def whole(place):
 
 
 def assert_best_is_one(run):
-    """best/ is whole, its card tells the scores of metrics.json, the newest checkpoint those too."""
+    """best/ is whole; its card and the newest checkpoint tell the scores of metrics.json."""
     model = BertForQuestionAnswering.from_pretrained(run / "best")
     assert model.config.hidden_size == 16
     metrics = json.loads((run / "metrics.json").read_bytes())
