@@ -5,6 +5,7 @@ RUN/env.json         versions, threads, device, one entry for every start
 RUN/log.jsonl        one strict-JSON line per event; times in their own object, so that the rest
                      of a resumed run's log compares bit for bit with an uninterrupted one
 RUN/checkpoints/     see train/checkpoint.py
+RUN/best/            see train/best.py
 """
 
 import json
