@@ -7,6 +7,7 @@ RUN/log.jsonl        one strict-JSON line per event; times in their own object, 
 RUN/checkpoints/     see train/checkpoint.py
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -22,7 +23,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.command import CommandError, UsageError
+from data.command import (
+    EXIT_DISK,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    CommandError,
+    UsageError,
+)
 from minibert.weights import write_file
 from train.checkpoint import (
     TrainState,
@@ -37,8 +44,7 @@ from train.run_folder import read_json
 
 # Of these a resumed run has only what its own command line says.
 UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run".split())
-EXIT_DISK = 4
-STOP_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STOP_SIGNALS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class Run:
@@ -212,14 +218,15 @@ class Run:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        for other in STOP_SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
-        self.stop_status = STOP_SIGNALS[signal.Signals(number)]
-        print(
-            "\nstopping after this update, then saving; again stops at once",
-            file=sys.stderr,
-            flush=True,
-        )
+        # os.write: print fails if the signal came in the middle of another print
+        status = STOP_SIGNALS[signal.Signals(number)]
+        if self.stop_status:
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nstopped at once; go on from the last checkpoint with --resume\n")
+            os._exit(status)
+        self.stop_status = status
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping after this update, then saving; again stops at once\n")
 
     def close(self) -> None:
         """End the progress bar and the log."""
