@@ -311,5 +311,5 @@ class _Repository:
         draft = note.with_name(f"{note.name}.{secrets.token_hex(4)}.tmp")
         with contextlib.suppress(OSError):
             notes.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(state))
+            draft.write_bytes(json.dumps(state).encode())
             os.replace(draft, note)

@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from tests.guard import OFFLINE
+
 
 def git_blob_id(content: bytes) -> str:
     """What `git hash-object` prints for the content."""
@@ -189,10 +191,14 @@ class LoopbackServer:
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """This process's environment without proxies and Hub settings, plus `changes`."""
+    """This process's environment without proxies, tokens and Hub settings, plus `changes`.
+
+    With HF_ENDPOINT among these the Hub may be asked; else it is off, as in all tests.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()
         if "proxy" not in key.lower() and not key.startswith(("HF_", "HUGGING", "MINIBERT_"))
     }
-    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "HF_HUB_DISABLE_TELEMETRY": "1", **changes}
+    settings = {**OFFLINE, "HF_HUB_OFFLINE": "0" if "HF_ENDPOINT" in changes else "1"}
+    return {**kept, **settings, "NO_PROXY": "127.0.0.1,localhost", **changes}
