@@ -22,53 +22,16 @@ from data.command import DISK_ERRORS, run_command
 from data.download import GIT_BLOB_IDS
 from tests.forked import forked
 from tests.loopback import LoopbackServer, git_blob_id
-from tests.train.little import little_arguments, write_little
+from tests.place import COMMANDS, WRITING, Place
 
 ROOT = Path(__file__).parents[1]
-OFFLINE = {"HF_HUB_OFFLINE": "1", "MINIBERT_SQUAD_URL": "http://127.0.0.1:9/"}
-CONTEXT = "the old river was named by anna"
 OFFICIAL = "dev-v2.0.json"
-
-
-class Place:
-    """Little files, and a finished run on them, in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.run = folder, folder / "run"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_little(folder)
-
-    def words(self, command: str, out: Path) -> list[str]:
-        """The command line of a command, with what it writes at or below `out`."""
-        dev = str(self.folder / "dev.json")
-        return {
-            "train.squad": little_arguments(self.folder, out, "--epochs", "1"),
-            "eval.predict": [
-                *("--model", str(self.run), "--data-file", dev, "--output-dir", str(out)),
-            ],
-            "eval.squad": [
-                *(dev, str(self.run / "predictions.json"), "-o", str(out)),
-                *("-n", str(self.run / "na_probs.json")),
-            ],
-            "eval.answer": [
-                *("--model", str(self.run), "--question", "who named the river ?"),
-                *("--context", CONTEXT, "--top", "9"),
-            ],
-            "data.windows": ["--model", str(self.run / "best"), "--data-file", dev],
-            "data.download": [],
-        }[command]
-
-
-WRITING = ("train.squad", "eval.predict", "eval.squad")
-COMMANDS = (*WRITING, "eval.answer", "data.windows", "data.download")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     made = Place(tmp_path_factory.mktemp("faults"))
-    status, _, errors = forked(
-        "train.squad", *made.words("train.squad", made.run), environment=OFFLINE
-    )
+    status, _, errors = forked("train.squad", *made.words("train.squad", made.run))
     assert status == 0, errors
     return made
 
@@ -83,12 +46,7 @@ def run(
     **environment: str,
 ) -> tuple[int, str, str]:
     return forked(
-        command,
-        *words,
-        stdin=stdin,
-        environment=OFFLINE | environment,
-        stdout=stdout,
-        prepare=prepare,
+        command, *words, stdin=stdin, environment=environment, stdout=stdout, prepare=prepare
     )
 
 
@@ -376,7 +334,7 @@ def test_a_locale_of_ascii_only_escapes_what_it_cannot_show(place: Place, tmp_pa
     ]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IN_ASCII, json.dumps(calls)],
-        cwd=ROOT, env={**os.environ, **OFFLINE, **ASCII}, capture_output=True, text=True,
+        cwd=ROOT, env={**os.environ, **ASCII}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = [json.loads(shown) for shown in done.stdout.splitlines()]
