@@ -39,6 +39,7 @@ class LoopbackServer:
         url: "http://127.0.0.1:PORT", without a slash at the end.
         files: path without the leading slash -> content, for the plain file host.
         aliases: old Hub name -> name of today.
+        redirects: path on the plain file host -> address it says the file is at.
         faults: "NAME/FILE" on the Hub, or a plain path -> what goes wrong with it: a status (503;
             429 with Retry-After), "gated", "refused", "no X-Repo-Commit", "no ETag", "a page" (an
             HTML page with status 200, as from a hotel's network), or in the body "flip" (one bit),
@@ -54,6 +55,7 @@ class LoopbackServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.aliases: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}
         self.faults: dict[str, str | int | list[str | int]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.hook: Callable[[str, str], None] = lambda method, path: None
@@ -114,6 +116,8 @@ class LoopbackServer:
             name, commit, file = path.removeprefix("large/").rsplit("/", 2)
             fault = self._fault(request, f"{name}/{file}")
             self._send(request, self._commits[name][commit][file], {}, fault)
+        elif path in self.redirects:
+            self._send_status(request, 302, {"Location": self.redirects[path]})
         else:
             self._send(request, self.files.get(path), {}, self._fault(request, path))
 

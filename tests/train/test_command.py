@@ -247,11 +247,15 @@ def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
     assert len(json.loads((run / "env.json").read_bytes())) == 1
 
 
-def test_a_reader_that_has_left_before_the_first_line_does_not_end_the_training(files, tmp_path):
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_reader_that_has_left_before_the_first_line_does_not_end_the_training(
+    files, tmp_path, kind
+):
     run = tmp_path / "run"
-    reading, writing = os.pipe()
+    reading, writing = os.pipe() if kind == "pipe" else os.openpty()
     os.close(reading)
-    status, _, errors = forked("train.squad", *little_arguments(files, run), stdout=writing)
+    words = little_arguments(files, run, "--epochs", "1")
+    status, _, errors = forked("train.squad", *words, stdout=writing)
     os.close(writing)
     assert (status, errors) == (0, "")
     assert json.loads((run / "metrics.json").read_bytes())["total"] == 22
