@@ -190,7 +190,8 @@ def explicit(options_class: type[Any], argv: Sequence[str]) -> set[str]:
 
 def _print_warning(message: Warning | str, *details: Any, **more: Any) -> None:
     """A warning as one line; where in our code it was raised is no use to the user."""
-    print(f"warning: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody may read stderr any more: no reason to stop
+        print(f"warning: {message}", file=sys.stderr)
 
 
 class _Terminated(BaseException):

@@ -237,6 +237,9 @@ def test_a_reader_that_has_left_is_no_error(place: Place, tmp_path: Path, comman
     for words in (place.words(command, tmp_path / "out"), ["--help"]):
         assert run(command, words, stdout=writing) == (0, "", "")
     os.close(writing)
+    if command in WRITING:  # what was asked for is there all the same
+        out = tmp_path / "out"
+        assert json.loads((out / "metrics.json" if out.is_dir() else out).read_bytes())["f1"] >= 0
 
 
 def closed(*numbers: int) -> Callable[[], None]:
