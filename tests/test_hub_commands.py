@@ -148,6 +148,16 @@ def test_a_disk_that_is_full_under_the_hubs_cache_leaves_with_4(
     assert f"model.safetensors of {NAME}" in errors and "File too large" in errors
 
 
+def test_a_hub_cache_that_cannot_be_written_is_named(
+    driver: Driver, place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    answering = commands_with(["--model", NAME], place, tmp_path)[2]
+    ((status, _, errors),) = driver.run(answering, HF_HOME=str(tmp_path / "file"))
+    assert (status, errors.count("\n")) == (2, 1), errors
+    assert f"could not be downloaded into {tmp_path}/file/hub: Not a directory" in errors
+
+
 def test_a_saved_model_says_nothing_of_the_machine_it_was_made_on(
     place: Place, tmp_path: Path
 ) -> None:
