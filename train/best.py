@@ -27,7 +27,7 @@ def staged(run: Path, update: int) -> Path:
 
 def seal(folder: Path) -> None:
     """Flush everything staged to disk, with a digest by which `publish` knows the model again."""
-    (folder / _DIGEST).write_text(_digest(folder / MODEL))
+    (folder / _DIGEST).write_text(_digest(folder / MODEL), encoding="ascii")
     flush_tree(folder)
     flush_folder(folder.parent)
 
@@ -51,7 +51,7 @@ def publish(run: Path, update: int, resumed: bool = False) -> None:
     model, digest = folder / MODEL, folder / _DIGEST
     # After a kill in the middle, what lies here may be the earlier best, already exchanged.
     if model.is_dir() and digest.exists():
-        if not resumed or digest.read_text() != _digest(run / MODEL):
+        if not resumed or digest.read_text(encoding="ascii") != _digest(run / MODEL):
             replace_folder(model, run / MODEL)
     flush_folder(run)
     shutil.rmtree(folder)

@@ -38,6 +38,7 @@ class TrainState:
         skipped: updates the scaler refused, in all; each was tried again with a smaller scale.
         best_score: highest score of an evaluation so far, None before the first.
         best_update: updates made when it was reached.
+        accumulate: micro-batches in an update that memory allowed, if more than the options ask.
         evaluation_due: whether the evaluation that belongs after `update` is still to be made.
     """
 
@@ -45,6 +46,7 @@ class TrainState:
     skipped: int = 0
     best_score: float | None = None
     best_update: int = 0
+    accumulate: int = 1
     evaluation_due: bool = False
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.command import EXIT_DISK, CommandError, UsageError
+from data.command import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError, UsageError
 from train.best import MODEL, publish, seal, staged
 from train.checkpoint import (
     PREFIX,
@@ -41,7 +41,7 @@ from train.options import TrainOptions
 from train.resuming import write_options
 from train.run_folder import lock_folder, remove_leftovers
 
-STOP_SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+STOP_SIGNALS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 
 
 class Run:
@@ -146,11 +146,7 @@ class Run:
 
     def print(self, text: str) -> None:
         """A line for the person who watches, above the progress bar."""
-        try:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads any more (`| head`): hours of training go on
-            sys.stdout = open(os.devnull, "w")
+        tqdm.write(text, file=sys.stdout)
 
     # ---- checkpoints and the best model
 

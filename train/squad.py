@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     from minibert.heads import span_loss_sum
     from train.disk import disk_need, refuse_without_room
     from train.dry_run import print_plan
-    from train.loop import train
+    from train.loop import Task, train
     from train.optim import make_optimizer
     from train.resuming import saved_run
     from train.run import Run
@@ -75,6 +75,9 @@ def main(argv: list[str]) -> int:
             logits = model(batch.packed)
             return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
+        def item_ids(chosen: "Ints") -> list[str]:
+            return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
+
         need = disk_need(inputs.model, options, len(inputs.dev.tokens.examples) * options.n_best)
         if options.dry_run:
             print_plan(
@@ -90,11 +93,11 @@ def main(argv: list[str]) -> int:
         if options.resume:
             run.print(f"resumed after update {state.update} of {plan.total_updates}")
         run.watch_signals()
-        train(
-            inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype,
-            make_batch, loss_sum,
+        task = Task(
+            make_batch, loss_sum, item_ids,
             evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
         )  # fmt: skip
+        train(inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task)
         return finish(inputs, options, state, run, plan.total_updates)
     finally:
         run.close()
@@ -210,4 +213,4 @@ def check_demo_goals(metrics: dict[str, Any], run: "Run") -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, outlives_readers=True)

@@ -1,6 +1,7 @@
 """`python -m train.squad` as a user meets it: files written, mistakes answered in one sentence."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -246,18 +247,32 @@ def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
     assert len(json.loads((run / "env.json").read_bytes())) == 1
 
 
-def test_a_closed_output_pipe_does_not_end_the_training(files, tmp_path):
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_reader_that_has_left_before_the_first_line_does_not_end_the_training(
+    files, tmp_path, kind
+):
+    run = tmp_path / "run"
+    reading, writing = os.pipe() if kind == "pipe" else os.openpty()
+    os.close(reading)
+    words = little_arguments(files, run, "--epochs", "1")
+    status, _, errors = forked("train.squad", *words, stdout=writing)
+    os.close(writing)
+    assert (status, errors) == (0, "")
+    assert json.loads((run / "metrics.json").read_bytes())["total"] == 22
+
+
+def test_a_reader_that_leaves_after_the_first_line_does_not_end_the_training(files, tmp_path):
     run = tmp_path / "run"
     words = [sys.executable, "-m", "train.squad", *little_arguments(files, run)]
     with subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith("model: random weights")
         process.stdout.close()
-        process.wait(timeout=120)
+        errors = process.stderr.read()
+        assert (process.wait(timeout=120), errors) == (0, "")
     assert json.loads((run / "metrics.json").read_bytes())["total"] == 22
-    assert process.returncode == 0
 
 
 def test_running_out_of_memory_says_what_to_do(files, tmp_path, monkeypatch):

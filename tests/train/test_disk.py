@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -31,6 +32,7 @@ def assert_refused_and_resumable(run, arguments, prepare):
 
     def prepare_all():
         os.dup2(writing, 2)
+        sys.stderr = os.fdopen(2, "w", closefd=False)  # the one before thinks that it may seek
         prepare()
 
     status = finish(start(arguments, prepare=prepare_all))
