@@ -178,10 +178,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _json(values: dict[str, Any]) -> str:
-    """One line; a lone surrogate, which UTF-8 cannot hold, is escaped with everything else."""
+    """One line; a character that stdout cannot hold, such as a lone surrogate in UTF-8, is escaped
+    with everything else, in JSON's own way."""
     text = json.dumps(values, ensure_ascii=False)
     try:
-        text.encode()
+        text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         return json.dumps(values)
     return text
