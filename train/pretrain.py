@@ -35,12 +35,14 @@ def main(argv: list[str]) -> int:
     from data.blocks import collate_masked
     from minibert.device import choose_amp_dtype, choose_device
     from minibert.heads import masked_lm_loss_sum
+    from train.disk import disk_need, refuse_without_room
     from train.dry_run import print_plan
     from train.loop import Task, train
     from train.optim import make_optimizer
     from train.pretrain_inputs import describe, make_plan, read_inputs
     from train.pretrain_run import PretrainRun
-    from train.run_folder import check_folder, earlier_run_aside, saved_run
+    from train.resuming import saved_run
+    from train.run_folder import check_folder, earlier_run_aside
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -70,16 +72,19 @@ def main(argv: list[str]) -> int:
         def item_ids(items: "Ints") -> list[str]:
             return [f"length {n}, epoch {e}, block {b}" for n, e, b in items.tolist()]
 
+        need = disk_need(inputs.model, options, 0)
         if options.dry_run:
             print_plan(
                 inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                make_batch, loss_sum,
+                make_batch, loss_sum, need,
             )  # fmt: skip
+        refuse_without_room(folder, need)
+        if options.dry_run:
             return 0
         if options.max_minutes:  # tokenizing was part of them
             spent = (time.monotonic() - started) / 60
             options = replace(options, max_minutes=max(options.max_minutes - spent, 1e-6))
-        run = PretrainRun(folder, options, inputs.identity, plan, inputs.train)
+        run = PretrainRun(folder, options, inputs.identity, plan, inputs.train, device.type)
     try:
         state = run.restore(inputs.model, optimizer, scaler)
         if options.resume:
@@ -114,7 +119,12 @@ def evaluate(
 
     started = time.monotonic()
     length = plan.length_of(state.update - 1)
-    metrics = score_held_out(inputs, length, device, amp_dtype)
+    try:
+        with run.interruptible():
+            metrics = score_held_out(inputs, length, device, amp_dtype)
+    except KeyboardInterrupt:
+        state.evaluation_due = True
+        return
     seconds = round(time.monotonic() - started, 3)
     epoch = state.update / plan.updates_per_epoch
     run.log("eval", {"eval_s": seconds}, update=state.update, epoch=epoch, **metrics)
@@ -127,11 +137,12 @@ def evaluate(
     if comparable and state.best_score is not None and -metrics["loss"] <= state.best_score:
         return
     state.best_score, state.best_update = -metrics["loss"], state.update
-    best = run.folder / "best"
-    inputs.model.save_pretrained(best)
-    inputs.tokenizer.save(best)
-    write_model_card(best, options, inputs, plan, state, metrics)
-    write_json(run.folder / "metrics.json", metrics)
+    with run.staged_best(state) as folder:
+        best = folder / "best"
+        inputs.model.save_pretrained(best)
+        inputs.tokenizer.save(best)
+        write_model_card(best, options, inputs, plan, state, metrics)
+        write_json(folder / "metrics.json", metrics)
 
 
 def score_held_out(
@@ -171,7 +182,7 @@ def finish(state: "TrainState", run: "PretrainRun", plan: "BlockPlan") -> int:
 
     with (run.folder / "log.jsonl").open(encoding="utf-8") as log:
         picture = training_curves([json.loads(line) for line in log], run.folder / "training.png")
-    if state.update < plan.total_updates:
+    if state.update < plan.total_updates or state.evaluation_due:
         run.print(
             f"stopped after update {state.update} of {plan.total_updates}; go on with:\n"
             f"  python -m train.pretrain --resume --output-dir {run.folder}"

@@ -28,10 +28,9 @@ def write_model_card(
         state: when the model was saved.
         metrics: of the held-out text.
     """
-    base = inputs.identity["model_source"]
-    if options.config or Path(base).exists():
-        base = Path(base).name
-    commit = inputs.identity["model_commit"]
+    base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
+    if commit is None:  # a folder of this machine, not a model of the Hub
+        base = Path(base).name or "a local folder"
     start = f"random weights ({base})" if options.config else base
     config, counts = inputs.model.config, inputs.corpus.counts
     size = sum(parameter.numel() for parameter in inputs.model.parameters())

@@ -20,6 +20,7 @@ from minibert.heads import BertForMaskedLM
 from minibert.hub import ModelFiles, find_model
 from train.environment import file_sha256
 from train.pretrain_options import PretrainOptions, default_jobs
+from train.resuming import refuse_changed_inputs
 from train.squad_inputs import MODEL_FILES
 
 
@@ -94,12 +95,8 @@ def read_inputs(
             if (files.folder / name).is_file()
         },
     }
-    changed = [name for name, value in identity.items() if saved and saved.get(name) != value]
-    if changed:
-        raise UsageError(
-            f"--resume: {', '.join(changed)} is not what the run was started with; bring back the "
-            "files, or start a new run"
-        )
+    if saved:
+        refuse_changed_inputs(identity, saved, options)
 
     def masking(seed: int) -> Masking:
         return Masking.of(

@@ -99,12 +99,11 @@ def read_options(argv: list[str]) -> PretrainOptions:
     given = explicit(PretrainOptions, argv) | ({"texts"} if options.texts else set())
     options = with_absolute_paths(options)
     if options.resume:
-        from train.run_folder import known_options, refuse_changes, saved_run
+        from train.resuming import known_options, refuse_changes, saved_run
 
         saved = known_options(saved_run(Path(options.output_dir))["options"], PretrainOptions)
         saved["texts"] = tuple(saved.get("texts", ()))
-        # where and how fast the tokens are made changes nothing that is computed
-        refuse_changes(options, saved, given - {"jobs", "tokens_dir"})
+        refuse_changes(options, saved, given)
         options = parse(PretrainOptions, argv, prog="train.pretrain", description=text,
                         defaults=saved)  # fmt: skip
         options = with_absolute_paths(options)

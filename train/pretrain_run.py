@@ -21,6 +21,7 @@ class PretrainRun(Run):
         inputs: what identifies the data and the model; compared when resuming.
         plan: of the training.
         blocks: the stream it trains on.
+        device: the kind of device it runs on.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class PretrainRun(Run):
         inputs: dict[str, Any],
         plan: BlockPlan,
         blocks: Blocks,
+        device: str,
     ) -> None:
-        super().__init__(folder, options, inputs, plan.total_updates, "tokens")
+        super().__init__(folder, options, inputs, plan.total_updates, "tokens", device)
         self._plan, self._blocks = plan, blocks
         self._tokens = 0  # since this start, as `_begun` and `_first`
         self._begun = self._said = time.monotonic()

@@ -18,9 +18,11 @@ FORMAT = 1
 # Of these a resumed run has only what its own command line says.
 UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run allow_change".split())
 # Options that a resumed run may be given anew: they change nothing that is computed.
-FREE_OPTIONS = UNSAVED_OPTIONS | {"save_every", "keep_checkpoints"}
+FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints jobs tokens_dir".split())
 # What identifies data and model, in options.json.
-INPUTS = frozenset("train_sha256 dev_sha256 model_source model_commit model_sha256".split())
+INPUTS = frozenset(
+    "train_sha256 dev_sha256 tokens_sha256 model_source model_commit model_sha256".split()
+)
 
 
 def saved_run(folder: Path) -> dict[str, Any]:
@@ -160,7 +162,11 @@ def write_options(
         UsageError: another process began a run here while this one was reading its data.
     """
     path = folder / "options.json"
-    asked = {name: v for name, v in asdict(options).items() if name not in UNSAVED_OPTIONS}
+    asked = {
+        name: list(value) if isinstance(value, tuple) else value  # as JSON has it
+        for name, value in asdict(options).items()
+        if name not in UNSAVED_OPTIONS
+    }
     changes: list[dict[str, Any]] = []
     if options.resume:
         saved = saved_run(folder)

@@ -53,15 +53,17 @@ def check_folder(folder: Path, options: TrainOptions) -> None:
     if foreign or not (folder / "env.json").exists():
         what = f"holds {', '.join(foreign[:3])}" if foreign else "is not a run folder"
         raise UsageError(f"--overwrite: {folder} {what}; nothing was deleted, name another folder")
-    for name in ("model", "from_scratch", "train_file", "dev_file"):
-        given = getattr(options, name, None)
-        if not given or not Path(given).exists():
-            continue
-        if folder.resolve() in (Path(given).resolve(), *Path(given).resolve().parents):
-            raise UsageError(
-                f"--overwrite would delete --{name.replace('_', '-')} {given}; nothing was "
-                "deleted, name another --output-dir"
-            )
+    for name in ("model", "from_scratch", "config", "train_file", "dev_file", "texts"):
+        value = getattr(options, name, None) or ()
+        for given in (value,) if isinstance(value, str) else value:
+            if not Path(given).exists():
+                continue
+            if folder.resolve() in (Path(given).resolve(), *Path(given).resolve().parents):
+                what = given if name == "texts" else f"--{name.replace('_', '-')} {given}"
+                raise UsageError(
+                    f"--overwrite would delete {what}; nothing was deleted, name another "
+                    "--output-dir"
+                )
 
 
 def never_began(folder: Path) -> bool:

@@ -447,6 +447,15 @@ def test_a_resumed_run_with_other_inputs_is_refused(copy, tmp_path, change, word
     assert result_of_files(run) == before
 
 
+def test_overwriting_never_deletes_the_text_that_is_to_be_read(copy, tmp_path):
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(copy, run), ("update", 1), stop) == 130
+    text = write_text(run / "best.txt", 30).rename(run / "demo")  # a name that runs have
+    words = [str(text), *arguments(copy, run, "--overwrite")[1:]]
+    assert_one_sentence(forked("train.pretrain", *words), f"--overwrite would delete {text}")
+    assert text.exists()
+
+
 def result_of_files(run):
     return {
         str(path): path.read_bytes()
