@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert import BertConfig, BertForQuestionAnswering
-from minibert.weights import QUESTION_ANSWERING, load_weights, read_tensors, write_file
+from minibert.weight_names import QUESTION_ANSWERING
+from minibert.weights import load_weights, read_tensors, write_file
 from tests.golden.stages import FAMILIES, GOLDEN
 
 Tensors = dict[str, Tensor]
