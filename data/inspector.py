@@ -6,6 +6,7 @@ of the file, among them everything that was cut, repaired or cannot be learnt.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse
@@ -23,7 +24,7 @@ class Options:
     """Options of `python -m data.windows`."""
 
     data_file: str = option(help="SQuAD v1.1 or v2.0 .json file", metavar="FILE")
-    model: str = option(help="run folder, or folder with a vocabulary", metavar="FOLDER")
+    model: str = option(help="run folder, folder with a vocabulary, or name")
     id: str | None = option(
         None, help="show the windows of this question instead of totals", metavar="QUESTION"
     )
@@ -45,8 +46,12 @@ def main(argv: list[str]) -> int:
     from data.squad import read_squad
     from data.tokenization import Tokenizer
     from data.windows import make_windows, tokenize_squad
+    from minibert.hub import find_model
 
-    tokenizer = Tokenizer.from_folder(options.model)
+    folder = Path(options.model)
+    if not folder.is_dir():
+        folder = find_model(options.model, weights=False).folder
+    tokenizer = Tokenizer.from_folder(folder)
     squad = read_squad(options.data_file)
     chosen = squad.examples
     if options.id is not None:

@@ -1,10 +1,11 @@
 """Model name or folder -> local files that are complete, of one commit, and verified.
 
 `find_model` takes what a user writes after `--model`: a folder in the Hub's layout (config.json,
-model.safetensors, tokenizer files), a run folder (its best/ is meant), or a name on the Hugging
-Face Hub. Downloads go through huggingface_hub into its own cache. That library checks the size of
-a file, not its content, so the content is checked here: the name of a blob in its cache is the
-content's hash (sha256 for large files, git blob id for small ones), which needs no network.
+model.safetensors, tokenizer files), a run folder (its best/ is meant), "embedded" for the model in
+this package, or a name on the Hugging Face Hub. Downloads go through huggingface_hub into its own
+cache. That library checks the size of a file, not its content, so the content is checked here: the
+name of a blob in its cache is the content's hash (sha256 for large files, git blob id for small
+ones), which needs no network.
 
 Pickles (pytorch_model.bin) are never downloaded and never opened: opening one can run its code.
 """
@@ -23,6 +24,8 @@ from typing import Any
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w./-]*")
@@ -66,7 +69,8 @@ def find_model(
     """Find a model's files; an existing folder wins over a Hub name that is spelled the same.
 
     Args:
-        name_or_folder: "google-bert/bert-base-uncased", a model folder, or a run folder.
+        name_or_folder: "google-bert/bert-base-uncased", "embedded", a model folder, or a run
+            folder.
         revision: branch, tag or commit on the Hub (default: main). A branch is resolved once and
             all files are of that commit. A commit with all its files cached makes no request.
         local_files_only: never use the network. Without it, a Hub that does not answer means the
@@ -85,6 +89,15 @@ def find_model(
         return ModelFiles(_check_folder(folder, weights), name, None)
     if name and folder.is_file():
         raise ValueError(f"{name} is a file; give the folder that holds config.json")
+    if name == EMBEDDED:
+        if revision is not None:
+            raise ValueError(f"revision {revision} is for Hub names only, not for {EMBEDDED}")
+        if not EMBEDDED_FOLDER.is_dir():
+            raise ValueError(
+                f"the {EMBEDDED} model is not in this installation (no folder {EMBEDDED_FOLDER}); "
+                "name another model, or install minibert from its repository"
+            )
+        return ModelFiles(_check_folder(EMBEDDED_FOLDER, weights), name, None)
     revision = "main" if revision is None else revision
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise ValueError(f"revision {revision!r} is not the name of a branch, tag or commit")

@@ -24,6 +24,7 @@ COMMANDS = (
     "eval.squad",
     "eval.predict",
     "eval.answer",
+    "eval.fill",
     "data.windows",
     "data.download",
 )
@@ -31,7 +32,7 @@ COMMANDS = (
 # package -> what its modules may import of ours, a package or a single module
 MAY_IMPORT = {
     "minibert": ("minibert",),
-    "data": ("data", "minibert.packing"),
+    "data": ("data", "minibert.packing", "minibert.hub"),  # hub: data.windows has --model, too
     "eval": ("eval", "data", "minibert"),
     "train": PACKAGES,
 }
