@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     decoded = answer_many(answerer, [(options.question, context)], options.top)[0]
     reply = _reply(answerer, decoded, options.top)
     if options.json:
-        print(_json(reply))
+        print(json_line(reply))
         return 0
     print(reply["answer"] or "(no answer)")
     if options.top > 1:
@@ -151,7 +151,7 @@ def _answer_lines(answerer: "Answerer", lines: TextIO, top: int) -> int:
             reply = {"id": identifier, **_reply(answerer, decoded, top)}
         except ValueError as error:
             reply, status = {"id": number, "error": str(error)}, 2
-        print(_json(reply), flush=True)
+        print(json_line(reply), flush=True)
     return status
 
 
@@ -177,7 +177,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _json(values: dict[str, Any]) -> str:
+def json_line(values: dict[str, Any]) -> str:
     """One line; a lone surrogate, which UTF-8 cannot hold, is escaped with everything else."""
     text = json.dumps(values, ensure_ascii=False)
     try:
