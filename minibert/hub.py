@@ -1,13 +1,14 @@
 """Model name or folder -> local files that are complete, of one commit, and verified.
 
 `find_model` takes what a user writes after `--model`: a folder in the Hub's layout (config.json,
-model.safetensors, tokenizer files), a run folder (its best/ is meant), "embedded" for the model in
-this package, or a name on the Hugging Face Hub. Downloads go through huggingface_hub into its own
-cache. That library checks the size of a file, not its content, so the content is checked here: the
-name of a blob in its cache is the content's hash (sha256 for large files, git blob id for small
-ones), which needs no network.
+model.safetensors, tokenizer files), a run folder (its best/ is meant), or a name on the Hugging
+Face Hub. Downloads go through huggingface_hub into its own cache. That library checks the size of
+a file, not its content, so the content is checked here: the name of a blob in its cache is the
+content's hash (sha256 for large files, git blob id for small ones), which needs no network.
 
 Pickles (pytorch_model.bin) are never downloaded and never opened: opening one can run its code.
+
+The name "embedded" stands for the model inside this package.
 """
 
 import contextlib
