@@ -96,6 +96,7 @@ def test_candidates_come_best_first_with_their_sentence_beside(filler: Filler) -
     text = "The [MASK] of France [MASK]\u00a0."
     reply = filler.fill(text, top=3)
     assert reply["text"] == text
+    assert [mask["start"] for mask in reply["masks"]] == [4, 21]
     for mask in reply["masks"]:
         assert text[mask["start"] : mask["end"]] == "[MASK]"
         probabilities = [one["probability"] for one in mask["top"]]
