@@ -570,8 +570,11 @@ def test_the_inspector_refuses_an_unknown_question_and_a_folder_without_vocabula
         ValueError, match=r"--id x is no question of .*dev\.json; its first is fits"
     ):
         main([*files, "--id", "x"])
-    with pytest.raises(ValueError, match="has neither"):
+    with pytest.raises(ValueError, match="is neither a folder nor a name like"):
         main([*files[:3], str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"has neither tokenizer\.json nor vocab\.txt"):
+        main([*files[:3], str(tmp_path / "empty")])
 
 
 def test_the_inspector_runs_as_the_command_data_windows(files: list[str]) -> None:
