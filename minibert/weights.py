@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from minibert.config import BertConfig
 from minibert.safetensors_file import read_safetensors
+from minibert.strict_json import read_object, shown
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_SHARD = re.compile(r"\w[\w.-]{0,200}")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 # ours -> theirs; {i} is the layer, each line stands for a .weight and, where there is one, a .bias
@@ -151,15 +153,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 "convert it where you trust it: transformers' from_pretrained, then save_pretrained"
             )
         raise ValueError(f"no {SINGLE_FILE} in {folder} (found: {', '.join(found) or 'nothing'})")
-    try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(index.values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{folder / INDEX_FILE} is not a safetensors index") from None
+    index = read_object(folder / INDEX_FILE, "a safetensors index").get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise ValueError(f"{folder / INDEX_FILE} has no weight_map; expected a safetensors index")
+    for shard in index.values():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):  # "../x" leaves the folder
+            raise ValueError(
+                f"{folder / INDEX_FILE} names the shard {shown(shard)}, not a plain file"
+            )
+    shards = sorted(set(index.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".."):
-            raise ValueError(f"{folder / INDEX_FILE} names the shard {shard!r}, not a plain file")
         if not (folder / shard).exists():
             raise ValueError(
                 f"{folder} has no {shard}, which {INDEX_FILE} names; download it again"
@@ -167,11 +171,11 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         part = read_safetensors(folder / shard)
         twice = sorted(set(part) & set(tensors))
         if twice:
-            raise ValueError(f"{folder / shard} repeats tensors of another shard: {twice}")
+            raise ValueError(f"{folder / shard} repeats tensors of another shard: {shown(twice)}")
         tensors |= part
     if set(tensors) != set(index):
         different = sorted(set(tensors) ^ set(index))
-        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {different}")
+        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {shown(different)}")
     return tensors
 
 

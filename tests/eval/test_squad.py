@@ -367,7 +367,7 @@ def test_missing_predictions_are_named_and_refused(tmp_path, capsys):
     "text, message",
     [
         ("{", "is not JSON"),
-        ("[1]", "holds no JSON object"),
+        ("[1]", "holds a list in place of a JSON object"),
         ('{"data": [{"paragraphs": [{"qas": [{"id": "q"}]}]}]}', "paragraphs\\[0\\]: 'answers'"),
         ('{"data": [{"paragraphs": [{"qas": [{"id": 5, "answers": []}]}]}]}', "not a string"),
         ('{"version": "v2.0"}', "not in SQuAD format: the file: 'data'"),
@@ -385,9 +385,11 @@ def test_bad_data_files_are_refused_in_one_sentence(tmp_path, text, message):
     "predictions, na_probs, message",
     [
         ({"q": [{"text": "cat"}]}, None, "value of q is .*expected predictions"),
-        ({"q": "cat"}, {"q": "high"}, 'value of q is "high", expected probabilities'),
+        ({"q": "cat"}, {"q": "high"}, "value of q is 'high', expected probabilities"),
         ({"q": "cat"}, {"q": True}, "expected probabilities"),
-        ({"q": "cat"}, '{"q": NaN}', "value of q is NaN"),
+        ({"q": "cat"}, '{"q": NaN}', "holds NaN, which is not JSON"),
+        ({"q": "cat"}, '{"q": 1e999}', "value of q is inf, expected probabilities"),
+        ({"q": "cat"}, {"q": -(10**400)}, "value of q is -1000"),
         ({"q": "cat"}, {}, "no-answer probabilities lack 1 of the data's 1"),
     ],
 )
@@ -420,4 +422,4 @@ def test_the_command_reports_errors_in_one_line_and_loads_no_array_library(tmp_p
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1
-    assert "no.json cannot be read (No such file or directory)" in failed.stderr
+    assert "no.json does not exist; expected a SQuAD file" in failed.stderr
