@@ -15,6 +15,7 @@ error into one sentence on stderr. It lives in data/ because data, train and eva
 import argparse
 import dataclasses
 import difflib
+import io
 import os
 import sys
 import types
@@ -190,6 +191,9 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     """
     argv = sys.argv[1:]
     warnings.showwarning = _print_warning
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # an id or a text of half a surrogate pair is printed as an escape, as on stderr
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(argv)
         sys.stdout.flush()

@@ -12,6 +12,7 @@ from minibert.strict_json import read_object, shown
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _EXPECTED = "the tokenizer file of a BERT model"
+MAX_WORD_CHARACTERS = 100  # a longer word becomes [UNK], as in every published tokenizer.json
 LONGEST_INPUT = 512  # tokens; what BERT was published with, where the files do not say
 
 

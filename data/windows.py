@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.squad import SquadExample
+from data.tokenizer_files import MAX_WORD_CHARACTERS
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class TokenizedSquad:
         cut_questions: ids of the examples whose question was cut.
         cls_id: id of [CLS].
         sep_id: id of [SEP].
+        unk_id: id of [UNK].
     """
 
     examples: list[SquadExample]
@@ -61,6 +63,19 @@ class TokenizedSquad:
     cut_questions: list[str]
     cls_id: int
     sep_id: int
+    unk_id: int
+
+    @cached_property
+    def long_words(self) -> list[str]:
+        """Ids of the examples whose context has a word that is too long to be matched and so, as in
+        every published tokenizer, one [UNK]; its characters can still be answered with."""
+        pieces = self.context_tokens
+        sizes = pieces.char_ends - pieces.char_starts
+        places = np.flatnonzero((pieces.ids == self.unk_id) & (sizes > MAX_WORD_CHARACTERS))
+        contexts = pieces.bounds.searchsorted(places, "right") - 1
+        return [
+            self.examples[e].id for e in np.flatnonzero(np.isin(self.context_of, contexts)).tolist()
+        ]
 
 
 def tokenize_squad(
@@ -99,6 +114,7 @@ def tokenize_squad(
         cut_questions=cut,
         cls_id=tokenizer.cls_id,
         sep_id=tokenizer.sep_id,
+        unk_id=tokenizer.unk_id,
     )
 
 

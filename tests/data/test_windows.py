@@ -387,6 +387,19 @@ def test_a_long_question_is_cut_and_counted() -> None:
     assert windows.first.tolist() == [7, 7] and windows.lengths.tolist() == [10, 10]
 
 
+def test_a_context_with_a_word_of_over_a_hundred_characters_is_listed() -> None:
+    long, longest = "x" * 101, "a" * 100
+    examples = [
+        example(f"a {long} b", long, id="1"),
+        example(f"a {longest} b"),
+        example(f"a {long} b", "b", id="3"),
+        example("x " * 101),
+    ]
+    windows = cut(examples)
+    assert windows.tokens.long_words == ["1", "3"]
+    assert labels(windows)[0] == (4, 4) and windows.misaligned == windows.lost == []
+
+
 def test_equal_contexts_are_tokenized_once_and_questions_keep_their_order() -> None:
     examples = [example("a b", "a", id="1"), example("c"), example("a b", "b", id="3")]
     windows = cut(examples)
@@ -418,6 +431,13 @@ def test_an_impossible_length_stride_or_step_is_refused(
     examples = [example("a b", "a", id="short", question=""), example("a b", "a", id="long")]
     with pytest.raises(ValueError, match=message):
         cut(examples, **settings)
+
+
+@pytest.mark.parametrize("flag", ["max_length", "doc_stride", "doc_step"])
+def test_a_number_that_no_array_holds_is_refused_by_its_flag(flag: str) -> None:
+    settings = {"max_length": 8, "doc_stride": 1} | {flag: 10**30}
+    with pytest.raises(ValueError, match=f"--{flag.replace('_', '-')} is 10{{30}}, expected at mo"):
+        cut([example("a")], **settings)
 
 
 def test_no_questions_and_a_question_length_of_zero_are_refused() -> None:
@@ -558,6 +578,7 @@ def test_the_inspector_adds_up_a_file(files: list[str], capsys: pytest.CaptureFi
         "lost answers: 1 (no window holds them, so they train as no answer): wide",
         "misaligned answers: 1 (they begin or end inside a token): part",
         "cut questions: 1 (longer than --max-question-length): none",
+        "over-long words: 0",
         "repaired answers: 1 (their offset was 1 or 2 characters off): off",
         "unmarked questions: 1 (without answers, so read as impossible): bare",
     ]
