@@ -54,8 +54,11 @@ class QASettings:
     null_threshold: float | None = 0.0
 
     def __post_init__(self) -> None:
-        numbers = {name: value for name, value in asdict(self).items() if value is not None}
-        threshold = numbers.pop("null_threshold", 0.0)
+        numbers = dict(vars(self))  # asdict would copy whatever a file nested in them
+        threshold = numbers.pop("null_threshold")
+        threshold = 0.0 if threshold is None else threshold
+        if self.doc_step is None:
+            del numbers["doc_step"]
         # the comparison refuses NaN too, and takes whole numbers that no float can hold
         if isinstance(threshold, bool) or not isinstance(threshold, int | float):
             raise ValueError(f"null_threshold is {shown(threshold)}, expected a number")

@@ -107,6 +107,10 @@ def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
             break
         except UnicodeEncodeError:  # half a surrogate pair in somebody's text: JSON escapes it
             continue
+        except ValueError:
+            raise ValueError(
+                f"{path} was to hold NaN or an infinity, which JSON has not; it is not written"
+            ) from None
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -97,6 +97,8 @@ def read_gold(path: str | Path) -> dict[str, list[str]]:
                         raise TypeError("an id or a text that is not a string")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not in SQuAD format: {where}: {error}") from None
+    if not gold:
+        raise ValueError(f"{path} holds no questions, so there is nothing to score")
     if twice:
         warnings.warn(
             f"{path} has {len(twice)} ids more than once (the first is {named(min(twice))}); as in "
@@ -165,6 +167,9 @@ def main(argv: list[str]) -> int:
             f"{answered} answered; {len(unused)} predictions for other questions",
             file=sys.stderr,
         )
+    require(f"predictions of {options.pred_file}", predictions, gold)
+    if na_probs is not None:
+        require(f"no-answer probabilities of {options.na_prob_file}", na_probs, gold)
     metrics = score(gold, predictions, na_probs, options.na_prob_thresh)
     if na_probs is not None and options.out_image_dir:
         from eval.plots import scorer_pictures
