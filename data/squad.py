@@ -120,17 +120,17 @@ def read_squad(path: str | Path) -> SquadData:
                         f"{path}: {where}: is_impossible is {shown(impossible)}, expected true or "
                         "false"
                     )
+                given = _list(path, qa, "answers", where, optional=True)
+                if given and not context.strip():
+                    raise ValueError(f"{path}: {where} has a blank context; correct the file")
                 answers = tuple(
-                    _answer(path, answer, context, where, repaired, identifier)
-                    for answer in _list(path, qa, "answers", where, optional=True)
+                    _answer(path, answer, context, where, repaired, identifier) for answer in given
                 )
                 if impossible and answers:
                     raise ValueError(
                         f"{path}: {where} is marked impossible but has {len(answers)} answers; "
                         "correct the file"
                     )
-                if answers and not context.strip():
-                    raise ValueError(f"{path}: {where} has a blank context; correct the file")
                 examples.append(
                     SquadExample(identifier, title, question, context, answers, impossible)
                 )

@@ -101,8 +101,8 @@ def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
     """
     for ascii_only in (False, True):
         dump = json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False).encode
-        lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
         try:
+            lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
             content = f"{{\n{lines}\n}}\n".encode()
             break
         except UnicodeEncodeError:  # half a surrogate pair in somebody's text: JSON escapes it

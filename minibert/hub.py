@@ -107,7 +107,7 @@ def _check_folder(folder: Path, weights: bool) -> Path:
         folder = folder / "best"
 
     def get(file: str) -> Path | None:
-        return folder / file if (folder / file).is_file() else None
+        return folder / file if (folder / file).exists() else None  # a folder is told by its reader
 
     def missing(file: str) -> str:
         found = sorted(entry.name for entry in folder.iterdir())
