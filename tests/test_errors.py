@@ -38,12 +38,10 @@ def test_bad_input_is_one_sentence_and_exit_2_and_nothing_written(
     assert errors.count("\n") > 3 and sentence.split(" ")[-1] in errors.splitlines()[-1]
 
 
-def test_the_sentences_name_what_was_given() -> None:
-    for number in COMMANDS:
-        if not ROWS[number].works:
-            assert re.match(r"(\w+/?)+(\.\w+)*:? |--max-length |no |the ", ours(number)), ours(
-                number
-            )
+def test_the_sentences_name_the_file_the_folder_or_the_flag() -> None:
+    named = re.compile(r"\b(model|dev|train|predictions|na_probs|metrics)\b|--max-length|mask")
+    for number, row in enumerate(ROWS):
+        assert row.works or named.search(ours(number)), ours(number)
 
 
 def test_the_page_says_what_minibert_says() -> None:

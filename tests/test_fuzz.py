@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
@@ -30,13 +29,14 @@ from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
 from eval.answer import _answer_lines
-from eval.answerer import QASettings, make_example_windows
-from eval.spans import Decoded, decode
+from eval.answerer import QASettings
+from eval.spans import Decoded
 from eval.squad import main as score_command
 from minibert import BertConfig
 from minibert.safetensors_file import read_safetensors
 from minibert.strict_json import read_object
 from minibert.weights import read_tensors
+from tests.answers import random_answers
 from tests.mutations import mutate_json, mutate_lines, mutate_safetensors
 
 ROOT = Path(__file__).parents[1]
@@ -124,29 +124,13 @@ INDEX = {
 LINE = {"id": "a", "question": "Who?", "context": CONTEXT}
 
 
-def random_answers(
-    examples: list[SquadExample], settings: QASettings, tokenizer: Tokenizer = TOKENIZER
-) -> list[Decoded]:
-    """What a model of random scores would answer."""
-    windows = make_example_windows(examples, tokenizer, settings)
-    bounds = np.concatenate([[0], np.cumsum(windows.lengths)])
-    start, end = np.random.default_rng(0).normal(size=(2, bounds[-1])).astype(np.float32)
-    tokens = windows.tokens
-    return decode(
-        start, end, bounds, windows.first, windows.count, windows.example, windows.token_begin,
-        tokens.context_tokens.char_starts, tokens.context_tokens.char_ends,
-        [example.context for example in tokens.examples],
-        max_answer_length=settings.max_answer_length,
-    )  # fmt: skip
-
-
 class RandomAnswerer:
     """In the place of a model, for eval.answer."""
 
     null_threshold = 0.0
 
     def decode(self, examples: list[SquadExample], n_best: int) -> tuple[None, list[Decoded]]:
-        return None, random_answers(examples, QASettings(**SETTINGS))
+        return None, random_answers(examples, TOKENIZER, QASettings(**SETTINGS))
 
 
 # --- readers: each takes the damaged file's path; what it accepts must be usable
@@ -157,7 +141,9 @@ def use_squad(path: Path) -> None:
     for example in examples:
         for answer in example.answers:
             assert example.context[answer.start : answer.end] == answer.text
-    random_answers(examples[:3], QASettings(**SETTINGS))  # the memory is the reader's own
+    random_answers(
+        examples[:3], TOKENIZER, QASettings(**SETTINGS)
+    )  # the memory is the reader's own
 
 
 def use_gold(path: Path) -> None:
@@ -216,7 +202,7 @@ def use_config(path: Path) -> None:
 def use_settings(path: Path) -> None:
     settings = QASettings.from_folder(path.parent, 40)
     try:
-        random_answers([SquadExample("q", "", "Who?", CONTEXT, (), True)], settings)
+        random_answers([SquadExample("q", "", "Who?", CONTEXT, (), True)], TOKENIZER, settings)
     except ValueError as error:  # a stride that leaves no room, which is the windows' sentence
         assert "--max-length" in str(error)
 

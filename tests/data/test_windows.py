@@ -450,6 +450,7 @@ def test_no_questions_and_a_question_length_of_zero_are_refused() -> None:
 ALPHABET = [
     "a", "B", "dxy", "(1895-1943).", "\xe1", "a\u0301", "\uac01", "\u6771\u4eac", "\u05e9\u05b8",
     "\U0001f469\u200d\U0001f52c", "\u0130", "\ufb01", "x" * 101,
+    "[SEP]", "[MASK]", "\ud83d", "\u202edxy\u202c", "\u0627\u0644",
 ]  # fmt: skip
 GLUE = [" ", " ", "  ", "", "\n", "\xa0", "\u200d", "\x00", "\r\n", "\t"]
 

@@ -128,7 +128,10 @@ def test_thresholded_and_best_metrics_equal_a_slow_transcription(seed):
         na_probs[f"q{i}"] = rng.choice([0, 0.25, 0.5, 1, rng.random()])  # ints and many ties
     threshold = rng.choice([-1.0, 0.0, 0.25, 0.5, 1.0])
     ours = score(gold, predictions, na_probs, threshold)
-    assert ours == pytest.approx(slow_metrics(gold, predictions, na_probs, threshold), abs=1e-9)
+    wanted = slow_metrics(gold, predictions, na_probs, threshold)
+    for name in ("best_exact_thresh", "best_f1_thresh"):
+        assert ours[name] == wanted[name]
+    assert ours == pytest.approx(wanted, abs=1e-9)
 
 
 # --- the field's files
@@ -363,6 +366,30 @@ def test_missing_predictions_are_named_and_refused(tmp_path, capsys):
     ):
         main([gold, predictions])
     assert capsys.readouterr().out == "Missing prediction for q\nMissing prediction for s\n"
+
+
+def test_predictions_for_other_questions_are_told_of_and_do_not_count(tmp_path, capsys):
+    gold = squad_file(tmp_path, {"q": ["cat"]})
+    predictions = json_file(tmp_path, "p.json", {"r": "dog", "q": "cat", "s\n": ""})
+    told = r"p\.json has 2 predictions .* not in .*data\.json \(the first is r\); they do not count"
+    with pytest.warns(UserWarning, match=told):
+        assert main([gold, predictions]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 1
+
+
+def test_a_question_that_the_data_has_twice_counts_once_with_its_last_golds(tmp_path, capsys):
+    qas = [{"id": "q", "answers": [{"text": text}]} for text in ("cat", "dog", "cow")]
+    data = json_file(tmp_path, "data.json", {"data": [{"paragraphs": [{"qas": qas}]}]})
+    with pytest.warns(UserWarning, match=r"data\.json has 1 ids more than once .* is q\)"):
+        assert main([data, json_file(tmp_path, "p.json", {"q": "cow"})]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert (scored["total"], scored["exact"]) == (1, 100.0)
+
+
+def test_an_id_that_a_prediction_file_has_twice_is_refused(tmp_path):
+    gold = squad_file(tmp_path, {"q": ["cat"]})
+    with pytest.raises(ValueError, match=r"p\.json has the key 'q' twice in one object"):
+        main([gold, json_file(tmp_path, "p.json", '{"q": "cat", "q": "dog"}')])
 
 
 @pytest.mark.parametrize(
