@@ -201,7 +201,7 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
     good = (files / "train.json").read_text()
     assert_one_sentence(with_train(""), "bad.json", "empty")
     assert_one_sentence(with_train("{"), "not JSON", "line 1")
-    assert_one_sentence(with_train("[]"), "'data'")
+    assert_one_sentence(with_train("[]"), "holds a list")
     assert_one_sentence(with_train('{"data": []}'), "no questions")
     shifted = json.loads(good)
     question = shifted["data"][0]["paragraphs"][0]["qas"][0]
