@@ -51,7 +51,7 @@ TOKENS = "[PAD] [UNK] [CLS] [SEP] [MASK] who old the town river ##s a b . ?".spl
 VOCABULARY = {token: i for i, token in enumerate(TOKENS)}
 VOCAB_TXT = "".join(f"{token}\n" for token in TOKENS).encode()
 TOKENIZER = Tokenizer(VOCABULARY, lowercase=True)
-CONTEXT = "The old town. The river s \U0001f600 town, a\u0301 b."
+CONTEXT = "The old town.\nThe river s \U0001f600 town, a\u0301 b."
 SQUAD = {
     "version": "v2.0",
     "data": [
