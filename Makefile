@@ -1,10 +1,11 @@
-# make demo | make test | make check | make bench: each installs what it needs into .venv first.
+# make demo | make test | make check | make bench | make bench-gpu: each installs what it needs into
+# .venv first.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
 
-.PHONY: setup demo test check format bench golden clean
+.PHONY: setup demo test check format bench bench-gpu reliability golden clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +33,12 @@ format: setup
 bench: setup
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu
+
+reliability: setup
+	$(BIN)/python -m tests.reliability
 
 golden: setup
 	$(BIN)/python -m tests.golden.make_golden

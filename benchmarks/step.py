@@ -42,7 +42,7 @@ from data.batches import BatchPlan, SpanBatch, collate
 from data.windows import Ints, Windows
 from minibert.heads import span_loss_sum
 from train.checkpoint import TrainState
-from train.loop import train
+from train.loop import Task, train
 from train.optim import make_optimizer
 from train.run import Run
 
@@ -170,12 +170,8 @@ def our_step(
 
     def step(chosen: Ints) -> None:
         plan, run = BatchPlan(len(chosen), batch_size, 1, 1, 0), cast(Run, NoRun())
-        train(
-            model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype,
-            make_batch=lambda items: collate(windows, chosen[items]),
-            loss_sum=loss_sum,
-            evaluate=lambda: None,
-        )  # fmt: skip
+        task = Task(lambda items: collate(windows, chosen[items]), loss_sum, list, lambda: None)
+        train(model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype, task)
         synchronise(device)
 
     return step

@@ -186,10 +186,11 @@ def read_line(number: int, line: bytes) -> tuple[str | float | None, str, str]:
 
 
 def _json(values: dict[str, Any]) -> str:
-    """One line; a lone surrogate, which UTF-8 cannot hold, is escaped with everything else."""
+    """One line; a character that stdout cannot hold, such as a lone surrogate in UTF-8, is escaped
+    with everything else, in JSON's own way."""
     text = json.dumps(values, ensure_ascii=False)
     try:
-        text.encode()
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(values)
     return text

@@ -8,6 +8,7 @@ functions.
 import json
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Ints, Windows, make_windows, tokenize_squad
 from eval.spans import Decoded, decode
-from minibert.device import choose_amp_dtype, choose_device
+from minibert.device import choose_amp_dtype, choose_device, is_out_of_memory
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from minibert.hub import find_model
 from minibert.strict_json import named, read_object, shown
@@ -135,6 +136,8 @@ def predict_logits(
 ) -> WindowLogits:
     """Run the model over all windows, longest first, so that memory runs out at once or never.
 
+    If it does, batches of half the tokens are tried, down to single windows, with a warning.
+
     Args:
         model: on `device`; put into evaluation mode.
         windows: at least one.
@@ -147,41 +150,46 @@ def predict_logits(
     lengths = windows.lengths
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     order = np.argsort(-lengths, kind="stable")
-    batches = _by_tokens(order, lengths, budget)
+    ends = np.cumsum(lengths[order])
+    done = 0
     model.eval()
-    starts, ends = [], []
+    start_logits, end_logits = [], []
     loss = torch.zeros((), device=device)
     with (
         torch.inference_mode(),
         torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
         tqdm(total=len(order), unit="window", leave=False, disable=None) as bar,
     ):
-        for chosen in batches:
-            batch = collate(windows, chosen).to(device, non_blocking=True)
-            logits = model(batch.packed)
-            loss += span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
-            starts.append(logits.start_logits.float())
-            ends.append(logits.end_logits.float())
+        while done < len(order):
+            room = (ends[done - 1] if done else 0) + budget
+            chosen = order[done : max(done + 1, np.searchsorted(ends, room, side="right"))]
+            try:
+                batch = collate(windows, chosen).to(device, non_blocking=True)
+                logits = model(batch.packed)
+                part = span_loss_sum(
+                    logits, batch.packed, batch.start_positions, batch.end_positions
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                budget = int(lengths[chosen].sum()) // 2
+                warnings.warn(
+                    f"out of memory: batches of {budget} tokens from here on", stacklevel=2
+                )
+                continue
+            loss += part
+            start_logits.append(logits.start_logits.float())
+            end_logits.append(logits.end_logits.float())
+            done += len(chosen)
             bar.update(len(chosen))
     # Back into the windows' own order: token t of sorted window w goes to bounds[w] + t.
     sizes = lengths[order]
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.repeat(bounds[order], sizes) + within
     flat = np.empty((2, bounds[-1]), np.float32)
-    flat[0, place] = torch.cat(starts).cpu().numpy()
-    flat[1, place] = torch.cat(ends).cpu().numpy()
+    flat[0, place] = torch.cat(start_logits).cpu().numpy()
+    flat[1, place] = torch.cat(end_logits).cpu().numpy()
     return WindowLogits(flat[0], flat[1], bounds, loss.item() / len(windows))
-
-
-def _by_tokens(order: Ints, lengths: Ints, budget: int) -> list[Ints]:
-    """Cut a list of windows into batches of at most `budget` tokens, none empty."""
-    batches, begin, tokens = [], 0, 0
-    for place, length in enumerate(lengths[order].tolist()):
-        if place > begin and tokens + length > budget:
-            batches.append(order[begin:place])
-            begin, tokens = place, 0
-        tokens += length
-    return [*batches, order[begin:]]
 
 
 def decode_windows(

@@ -120,12 +120,15 @@ def main(argv: list[str]) -> int:
         folder, [e.id for e in data.examples], decoded,
         threshold=threshold, with_null=math.isfinite(threshold),
     )  # fmt: skip
-    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
-    if windows.tokens.cut_questions:
-        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
+    metrics = None
     if data.has_answers:
         metrics = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
         write_json(folder / "metrics.json", metrics)
+    # All files are written: a reader that leaves now (`| head`) loses nothing.
+    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
+    if windows.tokens.cut_questions:
+        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
+    if metrics is not None:
         print(json.dumps(metrics, indent=2))
     return 0
 

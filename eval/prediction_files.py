@@ -27,17 +27,13 @@ def n_best_entries(decoded: "Decoded", *, with_null: bool = True) -> list[dict[s
         half-open characters. The probabilities are a softmax of the scores of exactly these
         entries, so they sum to 1 and rank answers of one question; they are no calibrated chances.
     """
-    columns = decoded.candidate_columns()
-    if with_null:
-        null = decoded.null_start_logit, decoded.null_end_logit, decoded.null_score
-        # At equal scores the answer stands before the null.
-        place = bisect_right(columns[-1], -decoded.null_score, key=operator.neg)
-        for column, value in zip(columns, ("", None, None, *null), strict=True):
-            column.insert(place, value)
-    scores = columns.pop()
-    weights = [math.exp(score - scores[0]) for score in scores]
-    total = sum(weights)
-    return [
+    texts, starts, ends, start_logits, end_logits, scores = decoded.candidate_columns()
+    null = decoded.null_score
+    best = max([*scores[:1], null]) if with_null else max(scores[:1], default=0.0)
+    weights = [math.exp(score - best) for score in scores]
+    null_weight = math.exp(null - best) if with_null else 0.0
+    total = sum(weights) + null_weight
+    entries: list[dict[str, Any]] = [
         {
             "text": text,
             "probability": weight / total,
@@ -46,8 +42,23 @@ def n_best_entries(decoded: "Decoded", *, with_null: bool = True) -> list[dict[s
             "start_logit": start_logit,
             "end_logit": end_logit,
         }
-        for weight, text, start, end, start_logit, end_logit in zip(weights, *columns, strict=True)
+        for text, weight, start, end, start_logit, end_logit in zip(
+            texts, weights, starts, ends, start_logits, end_logits, strict=True
+        )
     ]
+    if with_null:
+        # At equal scores the answer stands before the null.
+        place = bisect_right(scores, -null, key=operator.neg)
+        no_answer = {
+            "text": "",
+            "probability": null_weight / total,
+            "start": None,
+            "end": None,
+            "start_logit": decoded.null_start_logit,
+            "end_logit": decoded.null_end_logit,
+        }
+        entries.insert(place, no_answer)
+    return entries
 
 
 def write_predictions(

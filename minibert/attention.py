@@ -96,8 +96,12 @@ def _per_sequence(
     lengths = list(batch.lengths)
     pieces = [
         F.scaled_dot_product_attention(
-            q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), dropout_p=rate, scale=scale
-        ).transpose(0, 1)  # (H, T_b, K) -> (T_b, H, K)
+            q.transpose(0, 1)[None],  # (1, H, T_b, K): the fused kernel takes no fewer dimensions
+            k.transpose(0, 1)[None],
+            v.transpose(0, 1)[None],
+            dropout_p=rate,
+            scale=scale,
+        )[0].transpose(0, 1)  # (T_b, H, K)
         for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(pieces)  # (N, H, K)

@@ -282,15 +282,43 @@ def save_weights(model: nn.Module, config: BertConfig, task: Task, folder: Path)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new content is on disk, whole."""
+    """Write a file so that at any moment the old or the new content is on disk, whole.
+
+    The content is flushed before the name changes, and the folder after it, so that a file that
+    is there when this returns is there after a power cut. A symbolic link stays one: the file
+    behind it is replaced. The mode is that of any new file (0666 less the umask).
+
+    Raises:
+        OSError: disk full or not writable; what was there before is untouched.
+    """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_flushed(temporary, content)
         os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
+        raise
+    flush_folder(path.parent)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and flush it to disk, in place."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

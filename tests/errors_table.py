@@ -396,7 +396,10 @@ def text_rows() -> Iterator[Row]:
 
     broken: Callable[[list[str]], str] = lambda tokens: f"accepted: {tokens}"  # noqa: E731
     text = "the \udc80 town"
-    yield row("half a surrogate pair", text, "it counts as one character", peer_text(text, broken))
+    yield Row(
+        "Text", "half a surrogate pair in an argument", nothing, (*ANSWER, text),
+        peer_text(text, broken),
+    )  # fmt: skip
     text = "old [SEP] town [MASK]"
     yield row(
         "`[SEP]` and `[MASK]` typed in it",

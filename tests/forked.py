@@ -6,14 +6,19 @@ import runpy
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
 import torch._dynamo  # noqa: F401  likewise: the first optimizer imports it
 
 
 def forked(
-    module: str, *words: object, stdin: str = "", environment: Mapping[str, str] | None = None
+    module: str,
+    *words: object,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+    stdout: int | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> tuple[int, str, str]:
     """Status, standard output and standard error of a command.
 
@@ -22,11 +27,13 @@ def forked(
         words: its command line.
         stdin: what it reads.
         environment: variables to set.
+        stdout: a descriptor that it prints to, line by line; the output returned is then "".
+        prepare: called in the child first, to change what only the child shall meet.
     """
     with (
-        tempfile.TemporaryFile("w+") as given,
-        tempfile.TemporaryFile("w+") as output,
-        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
     ):
         given.write(stdin)
         given.flush()
@@ -38,11 +45,15 @@ def forked(
             try:
                 for stream, number in ((given, 0), (output, 1), (errors, 2)):
                     os.dup2(stream.fileno(), number)
+                if stdout is not None:
+                    os.dup2(stdout, 1)
                 # pytest's capturing stands in sys.std*; a real process has the descriptors
                 sys.stdin = os.fdopen(0, "r", closefd=False)
-                sys.stdout = os.fdopen(1, "w", closefd=False)
+                line_by_line = -1 if stdout is None else 1
+                sys.stdout = os.fdopen(1, "w", line_by_line, closefd=False)
                 sys.stderr = os.fdopen(2, "w", closefd=False)
                 os.environ.update(environment or {})
+                prepare()
                 sys.argv = [module, *map(str, words)]
                 # the module is imported already, on purpose
                 warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)

@@ -1,25 +1,27 @@
 """THE loop: autocast, loss scaling, accumulation, clipping, schedule - on one screen.
 
-Every training command calls `train`. It knows nothing of questions or tweets: `make_batch` turns
-item numbers into tensors, `loss_sum` runs the model, `evaluate` scores it.
+Every training command calls `train`, which calls `make_update` again and again. Neither knows of
+questions or tweets: a `Task` turns item numbers into tensors, runs the model and scores it.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.batches import BatchPlan
-from data.command import CommandError
+from data.windows import Ints
+from minibert.device import is_out_of_memory
 from train.checkpoint import TrainState
+from train.faults import halve_micro_batches, refuse_nonfinite, renew
 from train.optim import learning_rate
 from train.options import TrainOptions
 from train.run import Run
 
-EXIT_NONFINITE = 3
 MAX_SKIPS = 20  # consecutive; a scale halved so often means real NaN, not overflow
 
 
@@ -27,6 +29,78 @@ class Batch(Protocol):
     """What `make_batch` gives: tensors that can be moved."""
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        make_batch: (B,) item numbers -> batch.
+        loss_sum: (model, batch on device) -> scalar, summed over the items of the batch.
+        item_ids: (B,) item numbers -> what the user calls them, for reports.
+        evaluate: scores the model, logs it, keeps the best one; or makes itself due again.
+    """
+
+    make_batch: Callable[[Ints], Batch]
+    loss_sum: Callable[[nn.Module, Any], Tensor]
+    item_ids: Callable[[Ints], list[str]]
+    evaluate: Callable[[], None]
+
+
+class Update(NamedTuple):
+    """One update, made or refused.
+
+    Attributes:
+        losses: of the micro-batches; their sum is the mean over the update's items.
+        grad_norm: of the unscaled gradients, before clipping.
+        scale: loss scale it was made with, 1 without a scaler.
+    """
+
+    losses: list[float]
+    grad_norm: float
+    scale: float
+
+    @property
+    def loss(self) -> float:
+        """Mean over the update's items."""
+        return math.fsum(self.losses) if all(map(math.isfinite, self.losses)) else math.nan
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the optimizer made its step; else no weight was changed."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+
+def make_update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    parts: list[Ints],
+    clip_norm: float,
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    task: Task,
+) -> Update:
+    """One optimizer step over all micro-batches `parts`; the gradients are left for reports."""
+    size = sum(len(part) for part in parts)
+    losses = []
+    for part in parts:
+        batch = task.make_batch(part).to(device, non_blocking=True)
+        with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
+            loss = task.loss_sum(model, batch) / size  # the update's size: parts may be unequal
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    scaler.unscale_(optimizer)  # so that the clip sees true gradients
+    grad_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # the only wait for the device
+    update = Update(values, norm, scaler.get_scale())
+    if update.is_finite:
+        if clip_norm:
+            clip_grads_with_norm_(model.parameters(), clip_norm, grad_norm)
+        scaler.step(optimizer)
+    scaler.update()  # a smaller scale after an overflow
+    return update
 
 
 def train(
@@ -39,15 +113,13 @@ def train(
     run: Run,
     device: torch.device,
     amp_dtype: torch.dtype | None,
-    make_batch: Callable[[Any], Batch],
-    loss_sum: Callable[[nn.Module, Any], Tensor],
-    evaluate: Callable[[], None],
+    task: Task,
 ) -> None:
     """Train from `state.update` to the end of the plan, or until the run is asked to stop.
 
     Args:
         model: on `device`.
-        optimizer: of the model's parameters.
+        optimizer: of the model's parameters, with its moments allocated.
         scaler: enabled for float16 only.
         plan: which items form which update.
         options: rates and intervals.
@@ -55,51 +127,54 @@ def train(
         run: log, checkpoints, stop requests.
         device: where batches go.
         amp_dtype: autocast dtype, None for float32.
-        make_batch: (B,) item numbers -> batch.
-        loss_sum: (model, batch on device) -> scalar, summed over the items of the batch.
-        evaluate: scores the model, logs it and keeps the best one.
+        task: batches, losses, scores.
 
     Raises:
-        CommandError: a non-finite loss or gradient (status 3); the weights are still the last good.
+        CommandError: a non-finite loss or gradient (status 3; the weights are still the last good
+            ones), or too little memory for a single item (status 5).
     """
     skips = 0
-    while state.update < plan.total_updates and not run.stop_requested:
+    plan = replace(plan, accumulate=max(plan.accumulate, state.accumulate))
+    while (state.evaluation_due or state.update < plan.total_updates) and not run.stop_requested:
+        if state.evaluation_due:
+            state.evaluation_due = False
+            task.evaluate()  # due again if a signal stopped it: first thing after a resume
+            if not state.evaluation_due:
+                run.save(model, optimizer, scaler, state)
+            continue
         model.train()
         seed_update(options.seed, state.update)
         lr = learning_rate(options, state.update, plan.total_updates)
         for group in optimizer.param_groups:
             group["lr"] = lr
         parts = plan.micro_batches(state.update)
-        size = sum(len(part) for part in parts)
-        loss = torch.zeros((), device=device)
-        for part in parts:
-            batch = make_batch(part).to(device, non_blocking=True)
-            with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-                part_loss = loss_sum(model, batch) / size  # the update's size: parts may be unequal
-            scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
-            loss += part_loss.detach()
-        scaler.unscale_(optimizer)  # so that the clip sees true gradients
-        grad_norm = clip_grad_norm_(model.parameters(), options.clip_norm or math.inf)
-        loss_value, norm_value = torch.stack([loss, grad_norm]).tolist()
-        if not scaler.is_enabled():
-            refuse_nonfinite(loss_value, norm_value, state.update)
-        scale = scaler.get_scale()
-        scaler.step(optimizer)  # skipped by the scaler if a gradient is inf or nan
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if scaler.get_scale() < scale:  # skipped: the same update again, with the smaller scale
+        try:
+            made = make_update(
+                model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            plan = halve_micro_batches(plan, state, run, error)
+            scaler = renew(scaler, device)  # it may have stopped half-way
+            optimizer.zero_grad(set_to_none=True)
+            continue  # the same update again
+        if not made.is_finite:
             skips, state.skipped = skips + 1, state.skipped + 1
-            run.log("skip", update=state.update + 1, scale=scale)
-            if skips >= MAX_SKIPS:
-                refuse_nonfinite(loss_value, norm_value, state.update)
-            continue
+            run.log("skip", update=state.update + 1, scale=made.scale)
+            if not scaler.is_enabled() or skips == MAX_SKIPS or math.isfinite(made.grad_norm):
+                refuse_nonfinite(run.folder, state.update, model, made, map(task.item_ids, parts))
+            optimizer.zero_grad(set_to_none=True)
+            continue  # the same update again, with the smaller scale
+        optimizer.zero_grad(set_to_none=True)
         skips = 0
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
         state.update += 1
-        run.log_update(state.update, epoch, loss_value, lr, norm_value, size, scale)
-        if ends_epoch or (options.eval_every and state.update % options.eval_every == 0):
-            evaluate()
-        if ends_epoch or state.update % options.save_every == 0:
+        size = sum(len(part) for part in parts)
+        run.log_update(state.update, epoch, made.loss, lr, made.grad_norm, size, made.scale)
+        every = options.eval_every
+        state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
+        if not state.evaluation_due and state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
     if state.update != run.saved_update:  # stopped between two checkpoints
         run.save(model, optimizer, scaler, state)
@@ -115,18 +190,3 @@ def seed_update(seed: int, update: int, rank: int = 0) -> None:
         (seed + 1) * 0x9E3779B97F4A7C15 + update * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB
     )
     torch.manual_seed((mixed ^ (mixed >> 31)) % 2**63)
-
-
-def refuse_nonfinite(loss: float, grad_norm: float, update: int) -> None:
-    """Stop before an update (counted from 0) that would fill the weights with inf or nan.
-
-    Raises:
-        CommandError: with status 3.
-    """
-    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        raise CommandError(
-            f"update {update + 1} has loss {loss} and gradient norm {grad_norm} and was not made; "
-            "start a new run with a lower --lr, a longer --warmup or --amp-dtype bf16 "
-            "(--model RUN begins from this run's best model)",
-            EXIT_NONFINITE,
-        )

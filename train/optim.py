@@ -39,11 +39,19 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
     """AdamW (decoupled decay) or Adam (decay as L2), in the fused implementation.
 
     Betas 0.9, 0.999 and eps 1e-8 are torch's and transformers' defaults. The learning rate is set
-    before every update from `linear_decay` and starts here at 0.
+    before every update from `linear_decay` and starts here at 0. The moments are allocated here and
+    not by the first step, so that a step needs no memory: it is made as a whole or not at all.
     """
     groups = parameter_groups(model, options.weight_decay)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    optimizer = kind(groups, lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    for parameter in model.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimizer
 
 
 def warmup_updates(warmup: float, total: int) -> int:

@@ -18,7 +18,7 @@ from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from tests.train.little import write_little
 from train.checkpoint import TrainState
-from train.loop import MAX_SKIPS, seed_update, train
+from train.loop import MAX_SKIPS, Task, seed_update, train
 from train.optim import learning_rate, make_optimizer
 from train.options import TrainOptions
 from train.run import Run
@@ -66,8 +66,9 @@ def run_loop(folder, windows, model, options, *, scaler=None, amp_dtype=None, lo
     run = Run(folder, options, {}, plan.total_updates, "windows")
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
     try:
+        task = Task(make_batch, loss, lambda chosen: [f"w{w}" for w in chosen], lambda: None)
         train(model, optimizer, scaler, plan, options, state, run, torch.device("cpu"), amp_dtype,
-              make_batch, loss, evaluate=lambda: None)  # fmt: skip
+              task)  # fmt: skip
     finally:
         run.close()
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
