@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.errors_table import LIBRARIES, PAGE, ROWS, cell, ours, page, prepare, run_command_of
+from tests.reliability import figure
 
 COMMANDS = [number for number, row in enumerate(ROWS) if isinstance(row.ours, tuple)]
 
@@ -39,9 +40,12 @@ def test_bad_input_is_one_sentence_and_exit_2_and_nothing_written(
 
 
 def test_the_sentences_name_the_file_the_folder_or_the_flag() -> None:
-    named = re.compile(r"\b(model|dev|train|predictions|na_probs|metrics|argument)\b|--max-length|mask")
+    named = re.compile(
+        r"\b(model|dev|train|predictions|na_probs|metrics|argument)\b|--max-length|mask"
+    )
     for number, row in enumerate(ROWS):
         assert row.works or named.search(ours(number)), ours(number)
+    figure("D6", f"{len(ROWS)} bad inputs")
 
 
 def test_the_page_says_what_minibert_says() -> None:

@@ -38,6 +38,7 @@ from minibert.strict_json import read_object
 from minibert.weights import read_tensors
 from tests.answers import random_answers
 from tests.mutations import mutate_json, mutate_lines, mutate_safetensors
+from tests.reliability import figure
 
 ROOT = Path(__file__).parents[1]
 OURS = tuple(str(ROOT / package) + os.sep for package in ("minibert", "data", "eval", "train"))
@@ -378,6 +379,7 @@ def test_reading_a_real_file_takes_few_times_its_size(
 
 def test_twenty_thousand_inputs_are_tried() -> None:
     assert sum(kind.count for kind in KINDS.values()) == 20_000
+    figure("D7", f"20,000 damaged inputs of {len(KINDS)} kinds")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from eval.prediction_files import write_predictions
 from eval.squad import main as score_command
 from tests.answers import random_answers
 from tests.data.test_windows import assert_answers_return_or_are_listed
+from tests.reliability import figure
 
 TOKENS = "[PAD] [UNK] [CLS] [SEP] [MASK] q a b c d ##x ##s the river e \u6771 \u05d0 \u0627".split()
 TOKENIZER = Tokenizer({token: i for i, token in enumerate(TOKENS)}, lowercase=True)
@@ -59,6 +60,7 @@ def test_answers_from_5000_hostile_contexts_are_exact_pieces_of_them(tmp_path: P
         answer = one.answer(math.inf)
         assert answer == (one.candidates[0].text if one.candidates else "")
     assert candidates > 50_000
+    figure("D2", f"5,000 hostile contexts, {candidates:,} candidates")
     # and they are the same in the files, where half a surrogate pair has to be escaped
     ids = [example.id for example in examples]
     predictions = write_predictions(tmp_path, ids, decoded, threshold=math.inf)
@@ -90,6 +92,7 @@ def test_all_11873_questions_of_the_dev_file_are_predicted_once_and_in_order(
     words = [str(path), str(tmp_path / "predictions.json"), "-n", str(tmp_path / "na_probs.json")]
     assert score_command(words) == 0
     assert json.loads(capsys.readouterr().out)["total"] == 11_873
+    figure("D1", "11,873 in, 11,873 out, in order, in all four files")
 
 
 def test_every_answer_of_the_real_training_file_is_in_a_window_or_listed(
@@ -102,3 +105,4 @@ def test_every_answer_of_the_real_training_file_is_in_a_window_or_listed(
     assert windows.lost == [] and len(windows.misaligned) == 86
     held = np.unique(windows.example[windows.start_positions > 0])
     assert len(held) == sum(bool(example.answers) for example in examples) == 14_822 - 2_945
+    figure("D3", "11,877 answers held, 0 lost, 86 misaligned and listed")

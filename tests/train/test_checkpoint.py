@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from minibert.weights import write_file
+from tests.reliability import figure
 from train.best import publish, seal, staged
 from train.checkpoint import (
     TrainState,
@@ -175,7 +176,7 @@ def test_a_save_flushes_every_file_and_folder_before_the_name_that_needs_them(
         "flush checkpoints",
     ]
     assert events[-1] == "rename update-000001 .update-000001.tmp"  # only now the oldest goes
-    print(f"\nreliability: R4: {len(files)} files and 2 folders flushed around one renaming")
+    figure("R4", f"{len(files)} files and 2 folders flushed around one renaming")
 
 
 def test_saving_the_same_update_again_never_leaves_it_without_a_checkpoint(tmp_path, monkeypatch):
