@@ -13,9 +13,12 @@ error into one sentence on stderr. It lives in data/ because data, train and eva
 """
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
+import errno
 import os
+import signal
 import sys
 import types
 import typing
@@ -23,11 +26,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from data.streams import open_streams, outlive_readers
+from data.streams import mute_broken, open_streams, outlive_readers
 
-EXIT_USAGE = 2
-EXIT_MEMORY = 5
-EXIT_INTERRUPTED = 130
+# How a command leaves: 0 is success, 1 a mistake of our own (with its traceback), a missed goal of
+# the demo, or eval.squad without a word, as the official script; and
+EXIT_USAGE = 2  # a flag, a file, a name: what to correct is said
+EXIT_NONFINITE = 3  # an infinite or undefined loss or gradient; the weights are the last good ones
+EXIT_DISK = 4  # the disk is full, over quota or failing, or no checkpoint on it is whole
+EXIT_MEMORY = 5  # of the GPU or the machine
+EXIT_INTERRUPTED = 130  # Ctrl-C; 128 + the signal's number, as shells count
+EXIT_TERMINATED = 143  # SIGTERM
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 OptionsT = TypeVar("OptionsT")
 
@@ -37,7 +46,7 @@ class UsageError(ValueError):
 
 
 class CommandError(Exception):
-    """A run that had to stop; carries its exit status (3 non-finite, 4 disk, 5 memory)."""
+    """A run that had to stop; carries its exit status, one of those above."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -181,14 +190,24 @@ def explicit(options_class: type[Any], argv: Sequence[str]) -> set[str]:
 
 def _print_warning(message: Warning | str, *details: Any, **more: Any) -> None:
     """A warning as one line; where in our code it was raised is no use to the user."""
-    print(f"warning: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody may read stderr any more: no reason to stop
+        print(f"warning: {message}", file=sys.stderr)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt it passes through every `finally` on its way."""
+
+
+def _on_sigterm(number: int, frame: Any) -> None:
+    raise _Terminated
 
 
 def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = False) -> NoReturn:
     """Run `main(sys.argv[1:])` and leave the process with its status.
 
     Expected errors (ValueError, OSError, CommandError) become one line on stderr; `--debug` shows
-    their traceback instead. Ctrl-C leaves with 130, a closed output pipe quietly.
+    their traceback instead. Ctrl-C leaves with 130, SIGTERM with 143, both after all drafts are
+    removed; a closed output pipe quietly.
 
     Args:
         main: gets the words of the command line, returns the status.
@@ -199,32 +218,77 @@ def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = Fa
     open_streams()
     if outlives_readers:
         outlive_readers()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
     try:
+        for word in argv:
+            _require_utf8(word)
         status = main(argv)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`| head`) has left: give the interpreter nothing more to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as leaving:  # --help
+        status = int(leaving.code or 0)
+    except BrokenPipeError:  # the reader (`| head`) has left
         status = 0
-    except (MemoryError, RuntimeError) as error:
-        # torch has a class of its own for a GPU's memory, and none for the CPU's
-        if not isinstance(error, MemoryError) and "memory" not in str(error).lower():
+    except BaseException as error:
+        known = _explain(error)
+        if known is None:  # a mistake of our own: with its traceback, and status 1
             raise
-        print(
+        line, status = known
+        with contextlib.suppress(OSError):
+            if "--debug" in argv and status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+                import traceback
+
+                traceback.print_exc()
+            else:
+                print(line, file=sys.stderr)
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    mute_broken()  # else the interpreter would complain, and leave with 120
+    sys.exit(status)
+
+
+def _require_utf8(word: str) -> None:
+    """Refuse a word of other bytes now: libraries would, on such a path, after hours of work."""
+    try:
+        os.fsencode(word).decode()
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"the argument {word!a} is not UTF-8 text; correct it, or rename the file"
+        ) from None
+
+
+def _explain(error: BaseException) -> tuple[str, int] | None:
+    """What stderr says of an expected failure, and the status; None for a mistake of our own."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", EXIT_INTERRUPTED
+    if isinstance(error, _Terminated):
+        return "terminated", EXIT_TERMINATED
+    # torch has a class of its own for a GPU's memory, and none for the CPU's
+    if (
+        isinstance(error, MemoryError)
+        or (isinstance(error, RuntimeError) and "memory" in str(error).lower())
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    ):
+        return (
             f"error: out of memory ({(str(error) or 'MemoryError').splitlines()[0]}); "
             "use smaller batches: --accumulate for training, --batch-tokens for prediction",
-            file=sys.stderr,
+            EXIT_MEMORY,
         )
-        status = EXIT_MEMORY
-    except (ValueError, OSError, CommandError) as error:
-        if "--debug" in argv:
-            import traceback
-
-            traceback.print_exc()
-        else:
-            print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        status = error.status if isinstance(error, CommandError) else EXIT_USAGE
-    sys.exit(status)
+    if isinstance(error, RuntimeError) and "use_deterministic_algorithms" in str(error):
+        reason = str(error).split(", but")[0]
+        return f"error: --deterministic: {reason}; leave the flag out", EXIT_USAGE
+    if not isinstance(error, (ValueError, OSError, CommandError)):
+        return None
+    line = "error: " + " ".join(str(error).split())
+    if isinstance(error, CommandError):
+        return line, error.status
+    cause: BaseException | None = error
+    while cause is not None and getattr(cause, "errno", None) not in DISK_ERRORS:
+        cause = cause.__cause__
+    if cause is None:
+        return line, EXIT_USAGE
+    if isinstance(error, OSError):  # else it is a sentence already
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        line = f"error: the disk takes no more ({what}); make room there and run again"
+    return line, EXIT_DISK

@@ -16,14 +16,18 @@ def open_streams() -> None:
 
     A stream that was closed at the start (`>&-`) becomes the null device: without it the next file
     opened would get its number, and with it whatever a library prints. A character that the locale
-    cannot show (LC_ALL=C) is printed as an escape, `\\xe9`, instead of ending the command.
+    cannot show (LC_ALL=C) is printed as an escape, `\\xe9`, instead of ending the command; what is
+    read is UTF-8 in any locale, as JSON is.
     """
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # open() takes the lowest free number, which is the missing one
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
-        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+        elif isinstance(stream, io.TextIOWrapper):
+            if name == "stdin":
+                stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+            else:
+                stream.reconfigure(errors="backslashreplace")
 
 
 def outlive_readers() -> None:
@@ -39,6 +43,21 @@ def outlive_readers() -> None:
         setattr(sys, name, text)
 
 
+def mute_broken() -> None:
+    """Send what waits to be printed; where that fails, turn the stream into the null device."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _discard(stream.fileno())
+
+
+def _discard(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
 class _Unheard(io.FileIO):
     """A descriptor that turns into the null device when it can no longer be written."""
 
@@ -46,7 +65,5 @@ class _Unheard(io.FileIO):
         try:
             return super().write(content)
         except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.fileno())
-            os.close(null)
+            _discard(self.fileno())
             return len(content)

@@ -101,8 +101,6 @@ def main(argv: list[str]) -> int:
     from eval.answerer import Answerer
     from eval.prediction_files import write_json, write_predictions
 
-    folder = Path(options.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     data = read_squad(options.data_file)
     answerer = Answerer.load(
         options.model, options.revision, options.device, options.amp, options.amp_dtype
@@ -111,6 +109,8 @@ def main(argv: list[str]) -> int:
         doc_stride=options.doc_stride,
         null_threshold=options.null_threshold,
     )
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
     # without gold answers nothing tells whether the data is v2: then the model's training does
     threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)
@@ -120,12 +120,15 @@ def main(argv: list[str]) -> int:
         folder, [e.id for e in data.examples], decoded,
         threshold=threshold, with_null=math.isfinite(threshold),
     )  # fmt: skip
-    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
-    if windows.tokens.cut_questions:
-        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
+    metrics = None
     if data.has_answers:
         metrics = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
         write_json(folder / "metrics.json", metrics)
+    # All files are written: a reader that leaves now (`| head`) loses nothing.
+    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
+    if windows.tokens.cut_questions:
+        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
+    if metrics is not None:
         print(json.dumps(metrics, indent=2))
     return 0
 

@@ -3,24 +3,22 @@
 `find_model` takes what a user writes after `--model`: a folder in the Hub's layout (config.json,
 model.safetensors, tokenizer files), a run folder (its best/ is meant), or a name on the Hugging
 Face Hub. Downloads go through huggingface_hub into its own cache. That library checks the size of
-a file, not its content, so the content is checked here: the name of a blob in its cache is the
-content's hash (sha256 for large files, git blob id for small ones), which needs no network.
+a file, not its content, so minibert/hub_cache.py does.
 
 Pickles (pytorch_model.bin) are never downloaded and never opened: opening one can run its code.
 
 The name "embedded" stands for the model inside this package.
 """
 
-import contextlib
-import hashlib
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from minibert.hub_cache import verify
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -28,7 +26,6 @@ PICKLE = "pytorch_model.bin"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w./-]*")
 _SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
@@ -41,7 +38,7 @@ _MEANINGS: dict[str | int | None, str] = {
     "FileMetadataError": "what answers is not a Hub: check HF_ENDPOINT and the proxy settings",
     401: "the Hub refused the access token (401): run `hf auth login` or unset HF_TOKEN",
     404: "the Hub has no such file of it (404): check that it is a model",
-    429: "the Hub says too many requests (429): wait some minutes, or `hf auth login`",
+    429: "the Hub says too many requests (429): wait {wait}, or `hf auth login`",
 }
 
 
@@ -121,7 +118,7 @@ def _check_folder(folder: Path, weights: bool) -> Path:
         folder = folder / "best"
 
     def get(file: str) -> Path | None:
-        return folder / file if (folder / file).is_file() else None
+        return folder / file if (folder / file).exists() else None  # a folder is told by its reader
 
     def missing(file: str) -> str:
         found = sorted(entry.name for entry in folder.iterdir())
@@ -279,10 +276,12 @@ class _Repository:
         """What an error of huggingface_hub means; its own text may hold signed addresses."""
         if isinstance(error, self.errors.LocalEntryNotFoundError) and error.__cause__:
             error = error.__cause__
-        status = getattr(getattr(error, "response", None), "status_code", None)
+        response: Any = getattr(error, "response", None)
+        status = getattr(response, "status_code", None)
         kind = type(error).__name__
         if meaning := _MEANINGS.get(kind) or _MEANINGS.get(status):
-            return meaning
+            seconds = response.headers.get("Retry-After", "") if status == 429 else ""
+            return meaning.format(wait=f"{seconds} s" if seconds.isdecimal() else "some minutes")
         if status is not None:
             return f"the Hub answered {status}: try again later"
         if isinstance(error, OSError) and error.strerror:
@@ -292,38 +291,10 @@ class _Repository:
         return f"the Hub cannot be reached ({kind}): run once with network"
 
     def _verify(self, path: Path) -> None:
-        """Compare a file's content with its hash, once per blob (until size, time or inode change).
+        """Compare a file's content with its hash, which the cache knows or the Hub is asked for."""
 
-        The note that it was done is in our cache folder: MINIBERT_CACHE, else minibert/ in
-        XDG_CACHE_HOME or ~/.cache. Where that cannot be written, the file is hashed every time.
-        """
-        real = path.resolve()
-        stat = real.stat()
-        state = [str(real), stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        notes = Path(os.environ.get("MINIBERT_CACHE") or os.path.join(home, "minibert"), "verified")
-        note = notes / (hashlib.sha256(os.fsencode(real)).hexdigest() + ".json")
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(note.read_bytes()) == state:
-                return
-        if path.is_symlink():
-            wanted = Path(os.readlink(path)).name
-        else:  # a cache without symbolic links (Windows) does not keep the hash: ask for it
+        def asked() -> str:
             answer = self._ask(path.name, self.commit)
-            wanted = str(answer.etag) if answer else self.unasked
-        if not _HASH.fullmatch(wanted):
-            raise ValueError(f"{path} cannot be verified, its hash is not known: {wanted}")
-        kind = "sha256" if len(wanted) == 64 else "git blob id"
-        digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % stat.st_size)
-        with real.open("rb") as stream:
-            actual = hashlib.file_digest(stream, lambda: digest).hexdigest()
-        if actual != wanted:
-            raise ValueError(
-                f"{path.name} of {self.name} is damaged: its {kind} is {actual}, not {wanted}; "
-                f"delete {real} and run again to download it anew"
-            )
-        draft = note.with_name(f"{note.name}.{secrets.token_hex(4)}.tmp")
-        with contextlib.suppress(OSError):
-            notes.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(state))
-            os.replace(draft, note)
+            return str(answer.etag) if answer else self.unasked
+
+        verify(path, self.name, asked)

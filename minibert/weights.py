@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from minibert.config import BertConfig
 from minibert.safetensors_file import read_safetensors
+from minibert.strict_json import read_object, shown
 from minibert.weight_names import Task, their_names
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_SHARD = re.compile(r"\w[\w.-]{0,200}")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -66,15 +68,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 "convert it where you trust it: transformers' from_pretrained, then save_pretrained"
             )
         raise ValueError(f"no {SINGLE_FILE} in {folder} (found: {', '.join(found) or 'nothing'})")
-    try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(index.values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{folder / INDEX_FILE} is not a safetensors index") from None
+    index = read_object(folder / INDEX_FILE, "a safetensors index").get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise ValueError(f"{folder / INDEX_FILE} has no weight_map; expected a safetensors index")
+    for shard in index.values():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):  # "../x" leaves the folder
+            raise ValueError(
+                f"{folder / INDEX_FILE} names the shard {shown(shard)}, not a plain file"
+            )
+    shards = sorted(set(index.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".."):
-            raise ValueError(f"{folder / INDEX_FILE} names the shard {shard!r}, not a plain file")
         if not (folder / shard).exists():
             raise ValueError(
                 f"{folder} has no {shard}, which {INDEX_FILE} names; download it again"
@@ -82,11 +86,11 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         part = read_safetensors(folder / shard)
         twice = sorted(set(part) & set(tensors))
         if twice:
-            raise ValueError(f"{folder / shard} repeats tensors of another shard: {twice}")
+            raise ValueError(f"{folder / shard} repeats tensors of another shard: {shown(twice)}")
         tensors |= part
     if set(tensors) != set(index):
         different = sorted(set(tensors) ^ set(index))
-        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {different}")
+        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {shown(different)}")
     return tensors
 
 
@@ -219,15 +223,43 @@ def save_weights(
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new content is on disk, whole."""
+    """Write a file so that at any moment the old or the new content is on disk, whole.
+
+    The content is flushed before the name changes, and the folder after it, so that a file that
+    is there when this returns is there after a power cut. A symbolic link stays one: the file
+    behind it is replaced. The mode is that of any new file (0666 less the umask).
+
+    Raises:
+        OSError: disk full or not writable; what was there before is untouched.
+    """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_flushed(temporary, content)
         os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
+        raise
+    flush_folder(path.parent)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and flush it to disk, in place."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

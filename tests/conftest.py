@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread (tiny models are fastest so), and where the real data is."""
+"""Shared by all tests: one thread (tiny models are fastest so), the guard, and the real data."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import guard
+
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    guard.install()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    for line in guard.findings():
+        print(f"\nERROR: {line}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import os
 import runpy
 import sys
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
 import torch._dynamo  # noqa: F401  likewise: the first optimizer imports it
@@ -17,6 +18,7 @@ def forked(
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
     stdout: int | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> tuple[int, str, str]:
     """Status, standard output and standard error of a command.
 
@@ -26,11 +28,12 @@ def forked(
         stdin: what it reads.
         environment: variables to set.
         stdout: a descriptor that it prints to, line by line; the output returned is then "".
+        prepare: called in the child first, to change what only the child shall meet.
     """
     with (
-        tempfile.TemporaryFile("w+") as given,
-        tempfile.TemporaryFile("w+") as output,
-        tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
     ):
         given.write(stdin)
         given.flush()
@@ -50,7 +53,10 @@ def forked(
                 sys.stdout = os.fdopen(1, "w", line_by_line, closefd=False)
                 sys.stderr = os.fdopen(2, "w", closefd=False)
                 os.environ.update(environment or {})
+                prepare()
                 sys.argv = [module, *map(str, words)]
+                # the module is imported already, on purpose
+                warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)
                 runpy.run_module(module, run_name="__main__")
             except SystemExit as leaving:
                 status = leaving.code if isinstance(leaving.code, int) else 0

@@ -12,11 +12,14 @@ never sent, so downloads are plain HTTP. Any other path is looked up in `files`.
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
+
+from tests.guard import OFFLINE
 
 
 def git_blob_id(content: bytes) -> str:
@@ -36,10 +39,14 @@ class LoopbackServer:
         url: "http://127.0.0.1:PORT", without a slash at the end.
         files: path without the leading slash -> content, for the plain file host.
         aliases: old Hub name -> name of today.
-        faults: "NAME/FILE" on the Hub, or a plain path -> what goes wrong with it: a status (503),
-            "gated", "refused", or in the body "flip" (one bit), "short", "cut" (connection closed
-            half way), "endless" (no length given, never ends).
-        requests: (method, path, headers) of every request, in order.
+        redirects: path on the plain file host -> address it says the file is at.
+        faults: "NAME/FILE" on the Hub, or a plain path -> what goes wrong with it: a status (503;
+            429 with Retry-After), "gated", "refused", "no X-Repo-Commit", "no ETag", "a page" (an
+            HTML page with status 200, as from a hotel's network), or in the body "flip" (one bit),
+            "short", "cut" (connection closed half way), "endless" (no length given, never ends).
+            A list of faults: the first GET meets the first of them, and so on.
+        requests: (method, path, headers) of every request, in order; headers' names in small
+            letters.
         hook: called with (method, path) before each answer.
         large_url: where large files are redirected to: this server under another host's name,
             because clients treat a redirect to the same host differently.
@@ -48,7 +55,8 @@ class LoopbackServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.aliases: dict[str, str] = {}
-        self.faults: dict[str, str | int] = {}
+        self.redirects: dict[str, str] = {}
+        self.faults: dict[str, str | int | list[str | int]] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.hook: Callable[[str, str], None] = lambda method, path: None
         self._commits: dict[str, dict[str, dict[str, bytes]]] = {}  # name -> revision -> files
@@ -99,17 +107,25 @@ class LoopbackServer:
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(request.path.lstrip("/"))
-        self.requests.append((request.command, path, dict(request.headers)))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append((request.command, path, headers))
         self.hook(request.command, path)
         if "/resolve/" in path:
             self._answer_hub(request, path)
         elif path.startswith("large/"):
             name, commit, file = path.removeprefix("large/").rsplit("/", 2)
-            self._send(
-                request, self._commits[name][commit][file], {}, self.faults.get(f"{name}/{file}")
-            )
+            fault = self._fault(request, f"{name}/{file}")
+            self._send(request, self._commits[name][commit][file], {}, fault)
+        elif path in self.redirects:
+            self._send_status(request, 302, {"Location": self.redirects[path]})
         else:
-            self._send(request, self.files.get(path), {}, self.faults.get(path))
+            self._send(request, self.files.get(path), {}, self._fault(request, path))
+
+    def _fault(self, request: BaseHTTPRequestHandler, path: str) -> str | int | None:
+        fault = self.faults.get(path)
+        if isinstance(fault, list):
+            return fault.pop(0) if fault and request.command == "GET" else None
+        return fault
 
     def _answer_hub(self, request: BaseHTTPRequestHandler, path: str) -> None:
         name, rest = path.split("/resolve/")
@@ -119,7 +135,12 @@ class LoopbackServer:
             return self._send_status(request, 307, {"Location": location})
         if name not in self._commits:
             return self._send_status(request, 401, {"X-Error-Code": "RepoNotFound"})
-        fault = self.faults.get(f"{name}/{file}")
+        large = is_large(file)
+        fault = (
+            self.faults.get(f"{name}/{file}") if large else self._fault(request, f"{name}/{file}")
+        )
+        if fault == "a page":
+            return self._send(request, b"<!DOCTYPE html><p>Please log in.", {}, None)
         if fault == "gated":
             return self._send_status(request, 403, {"X-Error-Code": "GatedRepo"})
         if fault == "refused":
@@ -128,17 +149,18 @@ class LoopbackServer:
         commit = self._branches.get((name, revision), revision)
         if commit not in self._commits[name]:
             return self._send_status(request, 404, {"X-Error-Code": "RevisionNotFound"})
-        headers = {"X-Repo-Commit": commit}
+        headers = {} if fault == "no X-Repo-Commit" else {"X-Repo-Commit": commit}
         content = self._commits[name][commit].get(file)
         if content is None:
             return self._send_status(request, 404, {**headers, "X-Error-Code": "EntryNotFound"})
-        if not is_large(file):
-            return self._send(
-                request, content, {**headers, "ETag": f'"{git_blob_id(content)}"'}, fault
-            )
+        if not large:
+            if fault != "no ETag":
+                headers["ETag"] = f'"{git_blob_id(content)}"'
+            return self._send(request, content, headers, fault)
         if isinstance(fault, int):
             return self._send_status(request, fault, {})
-        headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        if fault != "no ETag":
+            headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         headers["X-Linked-Size"] = str(len(content))
         headers["Location"] = f"{self.large_url}/large/{name}/{commit}/{file}"
         self._send_status(request, 302, headers)
@@ -147,6 +169,8 @@ class LoopbackServer:
         self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str]
     ) -> None:
         request.send_response(status)
+        if status == 429:
+            headers = {**headers, "Retry-After": "1"}
         for key, value in {**headers, "Content-Length": "0"}.items():
             request.send_header(key, value)
         request.end_headers()
@@ -166,7 +190,14 @@ class LoopbackServer:
             body = content[:-1] + bytes([content[-1] ^ 1])
         elif request.command == "GET" and fault == "short":
             body = content[: len(content) // 2]
-        request.send_response(200)
+        resumed = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        if resumed:
+            headers = {
+                **headers,
+                "Content-Range": f"bytes {resumed[1]}-{len(body) - 1}/{len(body)}",
+            }
+            body = body[int(resumed[1]) :]
+        request.send_response(206 if resumed else 200)
         for key, value in headers.items():
             request.send_header(key, value)
         if fault != "endless":
@@ -189,10 +220,14 @@ class LoopbackServer:
 
 
 def clean_environment(**changes: str) -> dict[str, str]:
-    """This process's environment without proxies and Hub settings, plus `changes`."""
+    """This process's environment without proxies, tokens and Hub settings, plus `changes`.
+
+    With HF_ENDPOINT among these the Hub may be asked; else it is off, as in all tests.
+    """
     kept = {
         key: value
         for key, value in os.environ.items()
         if "proxy" not in key.lower() and not key.startswith(("HF_", "HUGGING", "MINIBERT_"))
     }
-    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "HF_HUB_DISABLE_TELEMETRY": "1", **changes}
+    settings = {**OFFLINE, "HF_HUB_OFFLINE": "0" if "HF_ENDPOINT" in changes else "1"}
+    return {**kept, **settings, "NO_PROXY": "127.0.0.1,localhost", **changes}

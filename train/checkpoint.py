@@ -7,12 +7,11 @@
       manifest.json           sha256 of the other files
 
 Dropout is seeded from the update's number and batches are a function of it, so no generator state
-is stored. A folder is written under a temporary name, flushed to disk, then renamed.
+is stored. A folder is written under a temporary name, flushed to disk, then put in place.
 """
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from minibert.weights import write_file
+from minibert.weights import flush_folder, write_flushed
+from train.folders import remove_folder, replace_folder, temporary_of
+from train.resuming import FORMAT, refuse_newer_format
 
 PREFIX = "update-"
 MANIFEST = "manifest.json"
@@ -38,6 +39,7 @@ class TrainState:
         best_score: highest score of an evaluation so far, None before the first.
         best_update: updates made when it was reached.
         accumulate: micro-batches in an update that memory allowed, if more than the options ask.
+        evaluation_due: whether the evaluation that belongs after `update` is still to be made.
     """
 
     update: int = 0
@@ -45,6 +47,7 @@ class TrainState:
     best_score: float | None = None
     best_update: int = 0
     accumulate: int = 1
+    evaluation_due: bool = False
 
 
 def save_checkpoint(
@@ -75,7 +78,12 @@ def save_checkpoint(
     """
     final = folder / f"{PREFIX}{state.update:06d}"
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    values = {"state": asdict(state), "scaler": scaler.state_dict(), "log_bytes": log_bytes}
+    values = {
+        "format": FORMAT,
+        "state": asdict(state),
+        "scaler": scaler.state_dict(),
+        "log_bytes": log_bytes,
+    }
     files = {
         "model.safetensors": save(weights, {"format": "pt"}),
         "optimizer.safetensors": save(_optimizer_tensors(model, optimizer)),
@@ -83,21 +91,22 @@ def save_checkpoint(
     }
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     files[MANIFEST] = json.dumps(sums, indent=2).encode()
-    temporary = folder / f".{final.name}.tmp"
+    temporary = temporary_of(final)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        flush_folder(folder.parent)
+    temporary.mkdir()
     try:
         for name, content in files.items():
-            write_file(temporary / name, content)
-        sync_folder(temporary)
-        _remove(final)  # the same update saved again, after a resume
-        os.rename(temporary, final)
+            write_flushed(temporary / name, content)
+        flush_folder(temporary)
+        replace_folder(temporary, final)  # it stands there already if its evaluation was put off
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    sync_folder(folder)
     for old in list_checkpoints(folder)[:-keep]:
-        _remove(old)
+        remove_folder(old)
     return final
 
 
@@ -129,6 +138,7 @@ def load_checkpoint(
         ValueError: the checkpoint belongs to another model.
     """
     values = json.loads((folder / "state.json").read_bytes())
+    refuse_newer_format(folder / "state.json", values)
     tensors = load((folder / "model.safetensors").read_bytes())
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -153,28 +163,27 @@ def verify_checkpoint(folder: Path) -> str | None:
     except (OSError, ValueError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(sums)
-    return f"{MANIFEST} does not list {sorted(missing)}" if missing else None
+    if missing:
+        return f"{MANIFEST} does not list {sorted(missing)}"
+    update = json.loads((folder / "state.json").read_bytes())["state"]["update"]
+    if update != int(folder.name.removeprefix(PREFIX)):
+        return f"it holds update {update}"
+    return None
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint so that it is looked at no more, and never over an earlier one.
 
-
-def _remove(folder: Path) -> None:
-    """Rename, then delete: a half-deleted folder never looks like a checkpoint."""
-    if folder.exists():
-        dead = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(dead, ignore_errors=True)
-        os.rename(folder, dead)
-        shutil.rmtree(dead, ignore_errors=True)
+    Returns:
+        Where it is now: damaged-NAME, or damaged-NAME.2 and so on.
+    """
+    place, number = folder.with_name(f"damaged-{folder.name}"), 1
+    while place.exists():
+        number += 1
+        place = folder.with_name(f"damaged-{folder.name}.{number}")
+    folder.rename(place)
+    flush_folder(folder.parent)
+    return place
 
 
 def _optimizer_order(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:

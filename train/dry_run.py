@@ -1,6 +1,5 @@
 """`--dry-run`: windows are counted by the caller; here are updates, disk, and measured time."""
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data.batches import BatchPlan
+from train.disk import disk_free
 from train.loop import Batch, seed_update
 from train.options import TrainOptions
 
@@ -26,6 +26,7 @@ def print_plan(
     amp_dtype: torch.dtype | None,
     make_batch: Callable[[Any], Batch],
     loss_sum: Callable[[nn.Module, Any], Tensor],
+    need: int,
 ) -> None:
     """Print what a run would take, from a few real updates on a model that is then thrown away.
 
@@ -39,6 +40,7 @@ def print_plan(
         amp_dtype: autocast dtype, None for float32.
         make_batch: as in `train.loop.train`.
         loss_sum: as in `train.loop.train`.
+        need: bytes the run folder will take.
     """
     model.train()
     seconds = []
@@ -56,15 +58,9 @@ def print_plan(
             torch.cuda.synchronize(device)
         seconds.append(time.monotonic() - started)
     typical = sorted(seconds[1:] or seconds)[len(seconds[1:]) // 2]
-    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    # a checkpoint holds the weights and Adam's two moments; one more stands while it is replaced
-    disk = (options.keep_checkpoints + 1) * 3 * weights + weights
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
     minutes = typical * plan.total_updates / 60
     print(f"time: {typical:.2f} s an update, about {minutes:.1f} minutes without evaluations")
-    print(f"disk: {disk / 1e9:.2f} GB for checkpoints and best model, {free / 1e9:.1f} GB free")
+    free = disk_free(folder) / 1e9
+    print(f"disk: {need / 1e9:.2f} GB for checkpoints, best model and answers, {free:.1f} GB free")
     if device.type == "cuda":
         print(f"GPU memory: {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB")
-    if disk > free:
-        print("warning: the disk would fill up")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from data.batches import BatchPlan
-from data.command import EXIT_MEMORY, CommandError
+from data.command import EXIT_MEMORY, EXIT_NONFINITE, CommandError
 from minibert.weights import write_file
 from train.checkpoint import TrainState
 from train.run import Run
@@ -20,7 +20,6 @@ from train.run import Run
 if TYPE_CHECKING:
     from train.loop import Update
 
-EXIT_NONFINITE = 3
 NONFINITE_REPORT = "nonfinite-update-{:06d}.json"
 
 

@@ -39,7 +39,7 @@ class Task:
         make_batch: (B,) item numbers -> batch.
         loss_sum: (model, batch on device) -> scalar, summed over the items of the batch.
         item_ids: (B,) item numbers -> what the user calls them, for reports.
-        evaluate: scores the model, logs it and keeps the best one.
+        evaluate: scores the model, logs it, keeps the best one; or makes itself due again.
     """
 
     make_batch: Callable[[Ints], Batch]
@@ -135,7 +135,13 @@ def train(
     """
     skips = 0
     plan = replace(plan, accumulate=max(plan.accumulate, state.accumulate))
-    while state.update < plan.total_updates and not run.stop_requested:
+    while (state.evaluation_due or state.update < plan.total_updates) and not run.stop_requested:
+        if state.evaluation_due:
+            state.evaluation_due = False
+            task.evaluate()  # due again if a signal stopped it: first thing after a resume
+            if not state.evaluation_due:
+                run.save(model, optimizer, scaler, state)
+            continue
         model.train()
         seed_update(options.seed, state.update)
         lr = learning_rate(options, state.update, plan.total_updates)
@@ -166,9 +172,9 @@ def train(
         state.update += 1
         size = sum(len(part) for part in parts)
         run.log_update(state.update, epoch, made.loss, lr, made.grad_norm, size, made.scale)
-        if ends_epoch or (options.eval_every and state.update % options.eval_every == 0):
-            task.evaluate()
-        if ends_epoch or state.update % options.save_every == 0:
+        every = options.eval_every
+        state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
+        if not state.evaluation_due and state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
     if state.update != run.saved_update:  # stopped between two checkpoints
         run.save(model, optimizer, scaler, state)

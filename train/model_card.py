@@ -19,10 +19,9 @@ def write_model_card(
         inputs: data and model of the run.
         metrics: of the dev set, in percent.
     """
-    base = inputs.identity["model_source"]
-    if options.from_scratch or Path(base).exists():
-        base = Path(base).name
-    commit = inputs.identity["model_commit"]
+    base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
+    if commit is None:  # a folder of this machine, not a model of the Hub
+        base = Path(base).name or "a local folder"
     overlap = f"stride {options.doc_stride}"
     if options.doc_step is not None:
         overlap = f"step {options.doc_step}"

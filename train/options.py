@@ -58,6 +58,9 @@ class TrainOptions:
     resume: bool = option(
         False, help="go on with the run in --output-dir, with its own options", group="run"
     )
+    allow_change: str = option(
+        "", help="with --resume: settings that may differ, as in lr,seed", group="run"
+    )
     eval_every: int = option(0, help="updates between evaluations, 0 = once an epoch", group="run")
     save_every: int = option(500, help="updates between checkpoints", group="run")
     keep_checkpoints: int = option(2, help="newest checkpoints kept", group="run")
@@ -97,5 +100,7 @@ class TrainOptions:
             raise UsageError(f"--amp-dtype {self.amp_dtype} does nothing without --amp; add it")
         if self.resume and self.overwrite:
             raise UsageError("--resume and --overwrite contradict each other; give one of them")
+        if self.allow_change and not self.resume:
+            raise UsageError("--allow-change does nothing without --resume; leave it out")
         if self.resume and self.dry_run:
             raise UsageError("--dry-run plans a new run; leave out --resume")

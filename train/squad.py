@@ -36,11 +36,13 @@ def main(argv: list[str]) -> int:
     from data.batches import BatchPlan, collate
     from minibert.device import choose_amp_dtype, choose_device
     from minibert.heads import span_loss_sum
+    from train.disk import disk_need, refuse_without_room
     from train.dry_run import print_plan
     from train.loop import Task, train
     from train.optim import make_optimizer
+    from train.resuming import saved_run
     from train.run import Run
-    from train.run_folder import check_folder, earlier_run_aside, saved_run
+    from train.run_folder import check_folder, earlier_run_aside
     from train.squad_inputs import describe, read_inputs, with_demo_files
 
     if options.threads:
@@ -76,13 +78,16 @@ def main(argv: list[str]) -> int:
         def item_ids(chosen: "Ints") -> list[str]:
             return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
 
+        need = disk_need(inputs.model, options, len(inputs.dev.tokens.examples) * options.n_best)
         if options.dry_run:
             print_plan(
                 inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                make_batch, loss_sum,
+                make_batch, loss_sum, need,
             )  # fmt: skip
+        refuse_without_room(folder, need)
+        if options.dry_run:
             return 0
-        run = Run(folder, options, inputs.identity, plan.total_updates, "windows")
+        run = Run(folder, options, inputs.identity, plan.total_updates, "windows", device.type)
     try:
         state = run.restore(inputs.model, optimizer, scaler)
         if options.resume:
@@ -114,12 +119,17 @@ def evaluate(
 
     started = time.monotonic()
     dev, examples = inputs.dev, inputs.dev.tokens.examples
-    logits = predict_logits(inputs.model, dev, device, amp_dtype)
-    decoded = decode_windows(
-        logits, dev, n_best=options.n_best, max_answer_length=options.max_answer_length
-    )
     threshold = inputs.settings.threshold(inputs.dev_data.has_impossible)
-    metrics = score_predictions(examples, decoded, threshold, dev) | {"loss": logits.loss}
+    try:
+        with run.interruptible():
+            logits = predict_logits(inputs.model, dev, device, amp_dtype)
+            decoded = decode_windows(
+                logits, dev, n_best=options.n_best, max_answer_length=options.max_answer_length
+            )
+            metrics = score_predictions(examples, decoded, threshold, dev) | {"loss": logits.loss}
+    except KeyboardInterrupt:
+        state.evaluation_due = True
+        return
     seconds = round(time.monotonic() - started, 3)
     run.log(
         "eval",
@@ -135,16 +145,17 @@ def evaluate(
     if state.best_score is not None and metrics["f1"] <= state.best_score:
         return
     state.best_score, state.best_update = metrics["f1"], state.update
-    best = run.folder / "best"
-    inputs.model.save_pretrained(best)
-    inputs.tokenizer.save(best)
-    inputs.settings.save(best)
-    write_model_card(best, options, inputs, metrics)
-    write_predictions(
-        run.folder, [example.id for example in examples], decoded,
-        threshold=threshold, with_null=math.isfinite(threshold),
-    )  # fmt: skip
-    write_json(run.folder / "metrics.json", metrics)
+    with run.staged_best(state) as folder:
+        best = folder / "best"
+        inputs.model.save_pretrained(best)
+        inputs.tokenizer.save(best)
+        inputs.settings.save(best)
+        write_model_card(best, options, inputs, metrics)
+        write_predictions(
+            folder, [example.id for example in examples], decoded,
+            threshold=threshold, with_null=math.isfinite(threshold),
+        )  # fmt: skip
+        write_json(folder / "metrics.json", metrics)
 
 
 def finish(
@@ -155,7 +166,7 @@ def finish(
 
     with (run.folder / "log.jsonl").open(encoding="utf-8") as log:
         picture = training_curves([json.loads(line) for line in log], run.folder / "training.png")
-    if state.update < total_updates:
+    if state.update < total_updates or state.evaluation_due:
         run.print(
             f"stopped after update {state.update} of {total_updates}; go on with:\n"
             f"  python -m train.squad --resume --output-dir {run.folder}"

@@ -20,6 +20,7 @@ from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles, find_model
 from train.environment import file_sha256
+from train.resuming import refuse_changed_inputs
 from train.squad_options import SquadOptions
 
 # With the weights in its checkpoints these say what a run's model is.
@@ -105,12 +106,8 @@ def read_inputs(
             if (files.folder / name).is_file()
         },
     }
-    changed = [name for name, value in identity.items() if saved and saved.get(name) != value]
-    if changed:
-        raise UsageError(
-            f"--resume: {', '.join(changed)} is not what the run was started with; bring back the "
-            "files, or start a new run"
-        )
+    if saved:
+        refuse_changed_inputs(identity, saved, options)
     learns_null = train_data.has_impossible and not options.answerable_only
     settings = QASettings(
         max_length=options.max_length,
@@ -212,6 +209,8 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
              windows.misaligned),
             ("questions cut at --max-question-length or the window's room",
              windows.tokens.cut_questions),
+            ("questions have a word of over 100 characters in their context, one [UNK] each",
+             windows.tokens.long_words),
             ("answer offsets repaired by 1 or 2 characters", squad.repaired),
             ("questions without answers, not marked, taken as impossible", squad.unmarked),
         ):  # fmt: skip

@@ -17,7 +17,7 @@ _EPILOG = """examples:
   python -m train.squad --resume --output-dir runs/squad
 
 exit status: 0 done or --max-minutes reached, 1 a goal of the demo missed, 2 bad input,
-3 non-finite loss, 4 no undamaged checkpoint, 130 Ctrl-C, 143 SIGTERM"""
+3 non-finite loss, 4 disk full, 130 Ctrl-C, 143 SIGTERM"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_options(argv: list[str]) -> SquadOptions:
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
     options = with_absolute_paths(options)
     if options.resume:
-        from train.run_folder import known_options, refuse_changes, saved_run
+        from train.resuming import known_options, refuse_changes, saved_run
 
         saved = known_options(saved_run(Path(options.output_dir))["options"], SquadOptions)
         refuse_changes(options, saved, given)

@@ -146,6 +146,11 @@ def raising(error: BaseException) -> Any:
     return main
 
 
+def because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 def test_the_status_of_main_is_the_status_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     assert status_of(lambda argv: seen.extend(argv) or 0, monkeypatch, "a", "--b") == 0
@@ -161,6 +166,20 @@ def test_the_status_of_main_is_the_status_of_the_process(monkeypatch: pytest.Mon
         (FileNotFoundError(2, "No such file", "x.json"), 2, "error: [Errno 2] No such file"),
         (CommandError("the loss is nan", 3), 3, "error: the loss is nan\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            OSError(28, "No space left", "x.json"),
+            4,
+            "error: the disk takes no more (No space left: x",
+        ),
+        (OSError(5, "Input/output error"), 4, "error: the disk takes no more (Input/output error)"),
+        (OSError(12, "Cannot allocate memory"), 5, "error: out of memory ([Errno 12] Cannot alloc"),
+        (MemoryError(), 5, "error: out of memory (MemoryError); use smaller batches: --accumulate"),
+        (because(ValueError("x cannot be stored"), OSError(122, "quota")), 4, "error: x cannot be"),
+        (
+            because(ValueError("x is not there"), OSError(2, "no file")),
+            2,
+            "error: x is not there\n",
+        ),
     ],
 )
 def test_an_expected_error_is_one_line_on_stderr(

@@ -107,6 +107,25 @@ def test_a_failed_download_is_one_sentence_and_leaves_nothing(
     assert cached(tmp_path) == []
 
 
+def test_a_redirect_is_followed_to_the_web_only_and_what_comes_is_verified(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    path = f"mirror/{NAME}"
+    with LoopbackServer() as other:
+        other.files = {NAME: CONTENT, "page": b"<!DOCTYPE html>Please log in."}
+        server.redirects = {path: f"{other.url}/page"}
+        with pytest.raises(ValueError, match=f"gave something else than {NAME}"):
+            squad_file(NAME)
+        (tmp_path / "secret").write_bytes(CONTENT)
+        for address in (f"file://{tmp_path}/secret", f"/{path}"):
+            server.redirects = {path: address}
+            with pytest.raises(ValueError, match="answered 302; try again, or give local files"):
+                squad_file(NAME)
+        assert cached(tmp_path) == []
+        server.redirects = {path: f"{other.url}/{NAME}"}
+        assert squad_file(NAME).read_bytes() == CONTENT
+
+
 def test_a_cache_that_cannot_be_written_is_named(server: LoopbackServer, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()  # a file where the folder should be
     with pytest.raises(

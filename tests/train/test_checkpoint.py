@@ -1,6 +1,9 @@
 """Checkpoints: exact round trip, damage detected, rotation, nothing half-written."""
 
+import os
 import shutil
+import stat
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,9 @@ from torch import nn
 
 from minibert import BertConfig, BertForMaskedLM, PackedBatch
 from minibert.heads import masked_lm_loss_sum
+from minibert.weights import write_file
+from tests.reliability import figure
+from train.best import publish, seal, staged
 from train.checkpoint import (
     TrainState,
     list_checkpoints,
@@ -16,6 +22,7 @@ from train.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from train.folders import tidy
 from train.optim import make_optimizer
 from train.options import TrainOptions
 
@@ -47,6 +54,28 @@ def everything(model, optimizer, scaler):
         ],
         scaler.state_dict(),
     )
+
+
+def watched(monkeypatch):
+    """A list that grows by every flush and renaming, by the short names of what they touch."""
+    events = []
+    fsync, functions = os.fsync, {name: getattr(os, name) for name in ("rename", "replace")}
+
+    def flush(descriptor):
+        events.append(f"flush {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def renaming(function):
+        def rename(source, target):
+            events.append(f"rename {Path(source).name} {Path(target).name}")
+            function(source, target)
+
+        return rename
+
+    monkeypatch.setattr("os.fsync", flush)
+    for name, function in functions.items():
+        monkeypatch.setattr(f"os.{name}", renaming(function))
+    return events
 
 
 def test_a_checkpoint_brings_everything_back_bit_for_bit(tmp_path):
@@ -120,7 +149,7 @@ def test_a_failing_save_leaves_the_earlier_checkpoint_and_no_rubbish(tmp_path, m
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.checkpoint.write_file", full)
+    monkeypatch.setattr("train.checkpoint.write_flushed", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path, *one, TrainState(update=2), 0, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
@@ -176,3 +205,123 @@ def test_a_decoder_tied_to_the_embeddings_is_stored_once_and_stays_tied(tmp_path
         hidden = two[0].transform(two[0].encoder(PackedBatch.from_sequences([[2, 3]])))
         logits = two[0](PackedBatch.from_sequences([[2, 3]]))
     torch.testing.assert_close(logits, hidden @ word.T + two[0].decoder.bias)
+
+
+def test_a_save_flushes_every_file_and_folder_before_the_name_that_needs_them(
+    tmp_path, monkeypatch
+):
+    one, folder = trained(), tmp_path / "checkpoints"
+    save_checkpoint(folder, *one, TrainState(update=1), 0, keep=1)
+    events = watched(monkeypatch)
+    save_checkpoint(folder, *one, TrainState(update=2), 0, keep=1)
+    files = ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"]
+    assert events[:-1] == [
+        *(f"flush {name}" for name in files),
+        "flush .update-000002.tmp",
+        "rename .update-000002.tmp update-000002",
+        "flush checkpoints",
+    ]
+    assert events[-1] == "rename update-000001 .update-000001.tmp"  # only now the oldest goes
+    figure("R4", f"{len(files)} files and 2 folders flushed around one renaming")
+
+
+def test_saving_the_same_update_again_never_leaves_it_without_a_checkpoint(tmp_path, monkeypatch):
+    one = trained()
+    for can_exchange in (True, False):
+        with monkeypatch.context() as patch:
+            if not can_exchange:
+                patch.setattr("train.folders.exchange", lambda *names: False)
+            for best in (1, 2):
+                state = TrainState(update=1, best_update=best)
+                save_checkpoint(tmp_path, *one, state, 0, keep=1)
+        assert {path.name for path in tmp_path.iterdir()} == {"update-000001"}
+        assert load_checkpoint(tmp_path / "update-000001", *one)[0].best_update == 2
+
+
+def test_where_two_names_cannot_be_exchanged_a_kill_in_between_is_made_good(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.folders.exchange", lambda *names: False)
+    one = trained()
+    save_checkpoint(tmp_path, *one, TrainState(update=1), 0, keep=1)
+    rename, renamed = os.rename, []
+
+    def killed_at_the_second(source, target):
+        renamed.append(source)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr("os.rename", killed_at_the_second)
+    monkeypatch.setattr("shutil.rmtree", lambda *anything, **more: None)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, *one, TrainState(update=1, best_update=1), 0, keep=1)
+    monkeypatch.undo()
+    assert list_checkpoints(tmp_path) == []
+    (tmp_path / ".mine.tmp").mkdir()
+    tidy(tmp_path, "update-")
+    (tmp_path / ".mine.tmp").rmdir()
+    assert {path.name for path in tmp_path.iterdir()} == {"update-000001"}
+    assert verify_checkpoint(tmp_path / "update-000001") is None
+
+
+def test_a_best_model_is_on_disk_before_the_checkpoint_that_names_it(tmp_path, monkeypatch):
+    folder = staged(tmp_path, 7)
+    (folder / "best").mkdir(parents=True)
+    (folder / "best" / "model.safetensors").write_bytes(b"weights")
+    (folder / "metrics.json").write_text("{}")
+    events = watched(monkeypatch)
+    seal(folder)
+    assert events[:2] == ["flush model.safetensors", "flush best"]
+    assert sorted(events[2:4]) == ["flush metrics.json", "flush sha256"]
+    assert events[4:] == ["flush .best-000007", f"flush {tmp_path.name}"]
+    assert not (tmp_path / "best").exists()
+    publish(tmp_path, 7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "metrics.json"]
+
+
+def test_a_file_is_flushed_before_its_name_and_the_folder_after(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("old")
+    events = watched(monkeypatch)
+    write_file(tmp_path / "a.json", b"new")
+    temporary = f".a.json.{os.getpid()}.tmp"
+    assert events == [
+        f"flush {temporary}", f"rename {temporary} a.json", f"flush {tmp_path.name}",
+    ]  # fmt: skip
+    assert (tmp_path / "a.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device while writing.*a\.json"):
+        write_file(tmp_path / "a.json", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_of_any_new_file(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_file(tmp_path / "a.json", b"new")
+        folder = save_checkpoint(tmp_path, *trained(), TrainState(update=1), 0, keep=1)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "a.json", *folder.iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask, path.name
+
+
+def test_a_symbolic_link_stays_one_and_the_file_behind_it_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "real.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to("there/real.json")
+    write_file(link, b"new")
+    assert link.is_symlink()
+    assert os.readlink(link) == "there/real.json"
+    assert target.read_text() == "new"
+    assert not target.is_symlink()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.squad import read_squad
 from tests.forked import forked
@@ -202,7 +203,7 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
     good = (files / "train.json").read_text()
     assert_one_sentence(with_train(""), "bad.json", "empty")
     assert_one_sentence(with_train("{"), "not JSON", "line 1")
-    assert_one_sentence(with_train("[]"), "'data'")
+    assert_one_sentence(with_train("[]"), "holds a list")
     assert_one_sentence(with_train('{"data": []}'), "no questions")
     shifted = json.loads(good)
     question = shifted["data"][0]["paragraphs"][0]["qas"][0]
@@ -247,11 +248,15 @@ def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
     assert len(json.loads((run / "env.json").read_bytes())) == 1
 
 
-def test_a_reader_that_has_left_before_the_first_line_does_not_end_the_training(files, tmp_path):
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_reader_that_has_left_before_the_first_line_does_not_end_the_training(
+    files, tmp_path, kind
+):
     run = tmp_path / "run"
-    reading, writing = os.pipe()
+    reading, writing = os.pipe() if kind == "pipe" else os.openpty()
     os.close(reading)
-    status, _, errors = forked("train.squad", *little_arguments(files, run), stdout=writing)
+    words = little_arguments(files, run, "--epochs", "1")
+    status, _, errors = forked("train.squad", *words, stdout=writing)
     os.close(writing)
     assert (status, errors) == (0, "")
     assert json.loads((run / "metrics.json").read_bytes())["total"] == 22
@@ -287,18 +292,27 @@ def test_running_out_of_memory_says_what_to_do(files, tmp_path, monkeypatch):
 def test_a_failing_save_says_which_checkpoint_is_good(files, tmp_path, monkeypatch):
     import train.checkpoint
 
-    write_file = train.checkpoint.write_file
+    write_flushed = train.checkpoint.write_flushed
 
     def full(path, content):
         if ".update-000004" in str(path):
             raise OSError(28, "No space left on device while writing", str(path))
-        write_file(path, content)
+        write_flushed(path, content)
 
-    monkeypatch.setattr("train.checkpoint.write_file", full)
+    monkeypatch.setattr("train.checkpoint.write_flushed", full)
     status, _, errors = command(*little_arguments(files, tmp_path / "run"))
     assert status == 4
     assert "update 4" in errors
     assert "of update 2" in errors
+
+
+def test_deterministic_refuses_an_operation_that_is_not(files, tmp_path, monkeypatch):
+    def scattering(*anything):
+        torch.zeros(5).put_(torch.tensor([1]), torch.tensor([1.0]))
+
+    monkeypatch.setattr("minibert.heads.BertForQuestionAnswering.forward", scattering)
+    words = little_arguments(files, tmp_path / "run", "--deterministic")
+    assert_one_sentence(command(*words), "--deterministic", "put_")
 
 
 def test_dropout_takes_the_place_of_the_models_rates(files, tmp_path):

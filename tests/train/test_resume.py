@@ -1,6 +1,5 @@
 """Stopped at any update and resumed in a new process, a run ends as if it had never stopped."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -8,98 +7,68 @@ import signal
 
 import pytest
 import torch
-import torch._dynamo  # a second in every child otherwise: the first optimizer imports it
 
+from tests.reliability import figure
+from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.run import Run
-from train.squad import main
 
-SETTINGS = {
+PRECISIONS = {
     "fp32": [],
-    "fp32, 3 micro-batches": ["--accumulate", "3"],
+    "bf16": ["--amp", "--amp-dtype", "bf16"],
     "fp16 with GradScaler": ["--amp", "--amp-dtype", "fp16"],
-    "fp16 with GradScaler, 3 micro-batches": ["--amp", "--amp-dtype", "fp16", "--accumulate", "3"],
 }
 
 
 def run_in_new_process(arguments, stop_at=None, send=None):
-    """Run the command in a forked child (torch is imported once); its exit status.
+    """Run the command in a forked child; its exit status.
 
     Args:
         arguments: of train.squad.
         stop_at: ask the run to stop after this update, as a signal would.
         send: a real signal to send instead of only asking.
     """
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    status = 70
-    try:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 1)
-        os.dup2(devnull, 2)
-        log_update = Run.log_update
+    log_update = Run.log_update
 
-        def log_and_stop(self, update, *rest):
-            log_update(self, update, *rest)
-            if update == stop_at:
-                if send is None:
-                    self.stop_status = 130
-                else:
-                    os.kill(os.getpid(), send)
+    def log_and_stop(self, update, *rest):
+        log_update(self, update, *rest)
+        if update == stop_at:
+            if send is None:
+                self.stop_status = 130
+            else:
+                os.kill(os.getpid(), send)
 
-        Run.log_update = log_and_stop
-        # the picture takes a second and no part in what is compared
-        import eval.plots
-
-        eval.plots.training_curves = lambda *anything: None
-        status = main(arguments)
-    finally:
-        os._exit(status)
-
-
-def result(run):
-    """Hashes of all that must be equal: last checkpoint, best model, answers, log without times."""
-    last = sorted((run / "checkpoints").iterdir())[-1]
-    files = [*sorted(last.iterdir()), *sorted((run / "best").iterdir())]
-    files += [run / f"{name}.json" for name in ("predictions", "null_odds", "nbest", "metrics")]
-    hashes = {
-        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        # log_bytes counts the times too, whose digits vary; so does the manifest's hash of it
-        if path.name not in ("state.json", "manifest.json")
-    }
-    state = json.loads((last / "state.json").read_bytes())
-    del state["log_bytes"]
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    for line in log:
-        del line["time"]
-    return hashes, state, log
+    return finish(start(arguments, prepare=lambda: setattr(Run, "log_update", log_and_stop)))
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
-    write_little(folder)
+    write_little(folder, questions=16)
     return folder
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_resuming_at_any_update_changes_no_bit(files, tmp_path, name):
-    arguments = little_arguments(files, tmp_path / "whole", *SETTINGS[name])
-    assert run_in_new_process(arguments) == 0
+@pytest.mark.parametrize("parts", ["1", "3"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_resuming_at_any_update_changes_no_bit(files, tmp_path, precision, parts):
+    settings = [*PRECISIONS[precision], "--accumulate", parts]
+    assert run_in_new_process(little_arguments(files, tmp_path / "whole", *settings)) == 0
     expected = result(tmp_path / "whole")
     updates = [line["update"] for line in expected[2] if line["event"] == "update"]
-    assert len(updates) >= 8
+    assert len(updates) >= 6
     scales = {line["scale"] for line in expected[2] if line["event"] == "update"}
-    assert (min(scales) > 1) == ("fp16" in name)
-    for stop_at in updates[:-1]:
+    assert (min(scales) > 1) == ("fp16" in precision)
+    for stop_at in updates:
         run = tmp_path / "stopped"
-        arguments = little_arguments(files, run, *SETTINGS[name])
-        assert run_in_new_process(arguments, stop_at) == 130
+        assert run_in_new_process(little_arguments(files, run, *settings), stop_at) == 130
         assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
         assert result(run) == expected, f"stopped after update {stop_at}"
         shutil.rmtree(run)
+    figure(
+        "R1",
+        f"{precision}, {parts} micro-batches: stopped after each of {len(updates)} updates, "
+        "0 differences",
+    )
 
 
 def test_two_runs_with_one_seed_are_equal_and_another_seed_differs(files, tmp_path):
@@ -121,44 +90,12 @@ def test_a_signal_ends_the_update_saves_and_can_be_resumed(files, tmp_path, numb
     assert result(run) == result(whole)
 
 
-def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_is_used(files, tmp_path):
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    assert run_in_new_process(little_arguments(files, whole)) == 0
-    assert run_in_new_process(little_arguments(files, run), stop_at=5) == 130
-    newest = sorted((run / "checkpoints").iterdir())[-1]
-    weights = newest / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-3] ^= 4
-    weights.write_bytes(content)
-    assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
-    assert (run / "checkpoints" / f"damaged-{newest.name}").is_dir()
-    assert result(run)[2] == result(whole)[2]
-
-
 def test_resuming_a_finished_run_trains_nothing_and_succeeds(files, tmp_path):
     run = tmp_path / "run"
     assert run_in_new_process(little_arguments(files, run)) == 0
     before = result(run)
     assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
     assert result(run) == before
-
-
-def test_a_changed_setting_is_refused_with_old_and_new_value(files, tmp_path):
-    run = tmp_path / "run"
-    assert run_in_new_process(little_arguments(files, run), stop_at=2) == 130
-    with pytest.raises(ValueError, match=r"--lr 0\.003 -> 0\.5"):
-        main(["--resume", "--output-dir", str(run), "--lr", "0.5"])
-
-
-def test_changed_data_is_refused(files, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(files, copy)
-    run = tmp_path / "run"
-    assert run_in_new_process(little_arguments(copy, run), stop_at=2) == 130
-    train_file = copy / "train.json"
-    train_file.write_text(train_file.read_text().replace("anna", "emil", 1))
-    with pytest.raises(ValueError, match="train_sha256"):
-        main(["--resume", "--output-dir", str(run)])
 
 
 def test_time_is_up_after_max_minutes_and_the_run_can_go_on(files, tmp_path):
@@ -168,7 +105,7 @@ def test_time_is_up_after_max_minutes_and_the_run_can_go_on(files, tmp_path):
     lines = (run / "log.jsonl").read_text().splitlines()
     assert len(lines) <= 1
     assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
-    assert len((run / "log.jsonl").read_text().splitlines()) >= 8
+    assert len((run / "log.jsonl").read_text().splitlines()) >= 6
 
 
 def test_threads_are_those_of_the_run_that_is_resumed(files, tmp_path):
@@ -180,27 +117,3 @@ def test_threads_are_those_of_the_run_that_is_resumed(files, tmp_path):
     starts = json.loads((run / "env.json").read_bytes())
     assert [start["threads"] for start in starts] == [1, 1]
     assert torch.get_num_threads() == 1
-
-
-@pytest.mark.parametrize("file", ["config.json", "vocab.txt"])
-def test_a_changed_model_folder_is_refused(files, tmp_path, file):
-    copy, run = tmp_path / "copy", tmp_path / "run"
-    shutil.copytree(files, copy)
-    assert run_in_new_process(little_arguments(copy, run), stop_at=2) == 130
-    path = copy / "model" / file
-    changed = {"config.json": ("0.1", "0.2"), "vocab.txt": ("anna\nbert", "bert\nanna")}[file]
-    path.write_text(path.read_text().replace(*changed, 1))
-    with pytest.raises(ValueError, match="model_sha256"):
-        main(["--resume", "--output-dir", str(run)])
-
-
-def test_a_run_folder_in_use_is_refused(files, tmp_path):
-    import fcntl
-
-    run = tmp_path / "run"
-    assert run_in_new_process(little_arguments(files, run), stop_at=2) == 130
-    with (run / ".lock").open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="in use"):
-            main(["--resume", "--output-dir", str(run)])
-    assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
