@@ -42,7 +42,7 @@ from data.batches import BatchPlan, SpanBatch, collate
 from data.windows import Ints, Windows
 from minibert.heads import span_loss_sum
 from train.checkpoint import TrainState
-from train.loop import Task, train
+from train.loop import Batch, Task, train
 from train.optim import make_optimizer
 from train.run import Run
 
@@ -161,16 +161,32 @@ def our_step(
     batch_size: int = BATCH_SIZE,
 ) -> Callable[[Ints], None]:
     """A function that trains on windows, in the order given, through train.loop."""
-    optimizer = make_optimizer(model, OPTIONS)
-    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
     def loss_sum(model: nn.Module, batch: SpanBatch) -> torch.Tensor:
         logits = model(batch.packed)
         return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
+    def make_batch(chosen: Ints) -> SpanBatch:
+        return collate(windows, chosen)
+
+    return our_updates(model, make_batch, loss_sum, device, amp_dtype, batch_size)
+
+
+def our_updates(
+    model: nn.Module,
+    make_batch: Callable[[Ints], Batch],
+    loss_sum: Callable[[nn.Module, Any], torch.Tensor],
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    batch_size: int,
+) -> Callable[[Ints], None]:
+    """A function that trains on any items, in the order given, through train.loop."""
+    optimizer = make_optimizer(model, OPTIONS)
+    scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+
     def step(chosen: Ints) -> None:
         plan, run = BatchPlan(len(chosen), batch_size, 1, 1, 0), cast(Run, NoRun())
-        task = Task(lambda items: collate(windows, chosen[items]), loss_sum, list, lambda: None)
+        task = Task(lambda items: make_batch(chosen[items]), loss_sum, list, lambda: None)
         train(model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype, task)
         synchronise(device)
 
@@ -187,13 +203,24 @@ def peer_step(
     """A function that trains transformers' model on features, in the order given."""
     from transformers import DataCollatorWithPadding
 
+    updates = peer_updates(model, device, amp_dtype, batch_size)
+
+    def run(features: list[dict[str, Any]], padding: str | bool) -> None:
+        updates(features, DataCollatorWithPadding(tokenizer, padding=padding))
+
+    return run
+
+
+def peer_updates(
+    model: nn.Module, device: torch.device, amp_dtype: torch.dtype | None, batch_size: int
+) -> Callable[[list[dict[str, Any]], Any], None]:
+    """A function that trains any model of transformers' on features, with a collator of theirs."""
     optimizer = make_optimizer(model, OPTIONS)
     for group in optimizer.param_groups:
         group["lr"] = OPTIONS.lr
     scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
-    def run(features: list[dict[str, Any]], padding: str | bool) -> None:
-        collator: Any = DataCollatorWithPadding(tokenizer, padding=padding)
+    def run(features: list[dict[str, Any]], collator: Any) -> None:
         model.train()
         for begin in range(0, len(features), batch_size):
             batch = collator(features[begin : begin + batch_size]).to(device)

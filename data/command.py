@@ -267,7 +267,9 @@ def _require_utf8(word: str) -> None:
     try:
         os.fsencode(word).decode()
     except UnicodeDecodeError:
-        raise UsageError(f"the argument {word!a} is not UTF-8 text; rename the file") from None
+        raise UsageError(
+            f"the argument {word!a} is not UTF-8 text; correct it, or rename the file"
+        ) from None
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
@@ -287,6 +289,9 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             "use smaller batches: --accumulate for training, --batch-tokens for prediction",
             EXIT_MEMORY,
         )
+    if isinstance(error, RuntimeError) and "use_deterministic_algorithms" in str(error):
+        reason = str(error).split(", but")[0]
+        return f"error: --deterministic: {reason}; leave the flag out", EXIT_USAGE
     if not isinstance(error, (ValueError, OSError, CommandError)):
         return None
     line = "error: " + " ".join(str(error).split())

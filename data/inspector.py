@@ -6,9 +6,11 @@ of the file, among them everything that was cut, repaired or cannot be learnt.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse
+from minibert.strict_json import named
 
 if TYPE_CHECKING:
     from data.squad import SquadData
@@ -23,7 +25,7 @@ class Options:
     """Options of `python -m data.windows`."""
 
     data_file: str = option(help="SQuAD v1.1 or v2.0 .json file", metavar="FILE")
-    model: str = option(help="run folder, or folder with a vocabulary", metavar="FOLDER")
+    model: str = option(help="run folder, folder with a vocabulary, or name")
     id: str | None = option(
         None, help="show the windows of this question instead of totals", metavar="QUESTION"
     )
@@ -45,8 +47,12 @@ def main(argv: list[str]) -> int:
     from data.squad import read_squad
     from data.tokenization import Tokenizer
     from data.windows import make_windows, tokenize_squad
+    from minibert.hub import find_model
 
-    tokenizer = Tokenizer.from_folder(options.model)
+    folder = Path(options.model)
+    if not folder.is_dir():
+        folder = find_model(options.model, weights=False).folder
+    tokenizer = Tokenizer.from_folder(folder)
     squad = read_squad(options.data_file)
     chosen = squad.examples
     if options.id is not None:
@@ -54,7 +60,7 @@ def main(argv: list[str]) -> int:
         if not chosen:
             raise UsageError(
                 f"--id {options.id} is no question of {options.data_file}; "
-                f"its first is {squad.examples[0].id}"
+                f"its first is {named(squad.examples[0].id)}"
             )
     windows = make_windows(
         tokenize_squad(chosen, tokenizer, options.max_question_length),
@@ -90,11 +96,12 @@ def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None
         ("lost answers", "no window holds them, so they train as no answer", windows.lost),
         ("misaligned answers", "they begin or end inside a token", windows.misaligned),
         ("cut questions", "longer than --max-question-length", tokens.cut_questions),
+        ("over-long words", "of over 100 characters, each one [UNK]", tokens.long_words),
         ("repaired answers", "their offset was 1 or 2 characters off", squad.repaired),
         ("unmarked questions", "without answers, so read as impossible", squad.unmarked),
     ):
         more = ", ..." if len(ids) > _LISTED else ""
-        listed = f" ({why}): {', '.join(ids[:_LISTED])}{more}" if ids else ""
+        listed = f" ({why}): {', '.join(map(named, ids[:_LISTED]))}{more}" if ids else ""
         print(f"  {what}: {len(ids)}{listed}")
 
 
@@ -104,7 +111,7 @@ def show_question(squad: "SquadData", windows: "Windows") -> None:
     example = tokens.examples[0]
     context, pieces = example.context, tokens.context_tokens
     cut = ", CUT at --max-question-length" if tokens.cut_questions else ""
-    print(f"question {example.id}: {_quoted(example.question)}")
+    print(f"question {named(example.id)}: {_quoted(example.question)}")
     print(f"  {len(tokens.question_ids[0])} tokens{cut}")
     if example.answers:
         answer = example.answers[0]
@@ -114,6 +121,8 @@ def show_question(squad: "SquadData", windows: "Windows") -> None:
         print(f"  {'impossible' if example.is_impossible else 'no answer in the file'}")
     if windows.lost:
         print("  LOST: no window holds the whole answer; so the question trains as one without")
+    if tokens.long_words:
+        print("  LONG WORD: a word of over 100 characters is one [UNK] in the context")
     if windows.misaligned:
         print("  MISALIGNED: the answer begins or ends inside a token")
     print(f"context: {len(context)} characters, {len(pieces.ids)} tokens")

@@ -8,11 +8,11 @@ its offset is moved if it stands at exactly one place at most two characters awa
 is counted. Anything else is refused: no example is dropped in silence.
 """
 
-import json
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from minibert.strict_json import named, read_object, shown
 
 REPAIR_DISTANCE = 2  # characters; the off-by-one and off-by-two errors of known files
 
@@ -98,14 +98,16 @@ def read_squad(path: str | Path) -> SquadData:
     seen: set[str] = set()
     for a, article in enumerate(articles):
         where = f"data[{a}]"
-        title = article.get("title") or "" if isinstance(article, dict) else ""
+        title = (article.get("title") or "") if isinstance(article, dict) else ""
+        if not isinstance(title, str):
+            raise ValueError(f"{path}: {where} has the title {shown(title)}, expected text")
         for p, paragraph in enumerate(_list(path, article, "paragraphs", where)):
             where = f"data[{a}].paragraphs[{p}]"
             context = _string(path, paragraph, "context", where)
             for q, qa in enumerate(_list(path, paragraph, "qas", where)):
                 where = f"data[{a}].paragraphs[{p}].qas[{q}]"
                 identifier = _string(path, qa, "id", where)
-                where = f"question {identifier}"
+                where = f"question {named(identifier)}"
                 if identifier in seen:
                     raise ValueError(
                         f"{path}: {where} occurs twice; ids must be unique, remove or rename one"
@@ -115,21 +117,22 @@ def read_squad(path: str | Path) -> SquadData:
                 impossible = qa.get("is_impossible", False)
                 if not isinstance(impossible, bool):
                     raise ValueError(
-                        f"{path}: {where}: is_impossible is {impossible!r}, expected true or false"
+                        f"{path}: {where}: is_impossible is {shown(impossible)}, expected true or "
+                        "false"
                     )
+                given = _list(path, qa, "answers", where, optional=True)
+                if given and not context.strip():
+                    raise ValueError(f"{path}: {where} has a blank context; correct the file")
                 answers = tuple(
-                    _answer(path, answer, context, where, repaired, identifier)
-                    for answer in _list(path, qa, "answers", where, optional=True)
+                    _answer(path, answer, context, where, repaired, identifier) for answer in given
                 )
                 if impossible and answers:
                     raise ValueError(
                         f"{path}: {where} is marked impossible but has {len(answers)} answers; "
                         "correct the file"
                     )
-                if answers and not context.strip():
-                    raise ValueError(f"{path}: {where} has a blank context; correct the file")
                 examples.append(
-                    SquadExample(identifier, str(title), question, context, answers, impossible)
+                    SquadExample(identifier, title, question, context, answers, impossible)
                 )
     if not examples:
         raise ValueError(f"{path} holds no questions; expected a SQuAD v1.1 or v2.0 file")
@@ -146,47 +149,10 @@ def read_squad(path: str | Path) -> SquadData:
 
 
 def _articles(path: Path) -> list[Any]:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, expected a SQuAD .json file")
-    try:
-        # utf-8-sig: a byte-order mark, which some editors add, is not part of the JSON
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; expected a SQuAD .json file") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text (byte {error.start}); expected a SQuAD .json file"
-        ) from None
-    if not text.strip():
-        raise ValueError(f"{path} is empty; expected a SQuAD .json file")
-    try:
-        document = json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not JSON ({error.msg} at line {error.lineno}, column {error.colno}); "
-            "expected a SQuAD file"
-        ) from None
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply to be a SQuAD file") from None
-    except ValueError as error:  # a key twice, a number of thousands of digits
-        raise ValueError(f"{path} cannot be read ({error}); correct the file") from None
-    if not isinstance(document, dict) or "data" not in document:
+    document = read_object(path, "a SQuAD .json file")
+    if "data" not in document:
         raise ValueError(f"{path} has no top-level 'data' list; expected a SQuAD v1.1 or v2.0 file")
     return _list(path, document, "data", "the file")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json's own rule, that the last of two equal keys wins, would lose a record."""
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"a JSON object has the key {_short(twice)} twice")
-    return record
-
-
-def _short(text: str) -> str:
-    """Quoted, at most 60 characters of it."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _list(path: Path, record: Any, key: str, where: str, *, optional: bool = False) -> list[Any]:
@@ -213,7 +179,7 @@ def _answer(
     start = record.get("answer_start")
     if not isinstance(start, int) or isinstance(start, bool):
         raise ValueError(
-            f"{path}: {where}: answer_start is {start!r}, expected a number of characters"
+            f"{path}: {where}: answer_start is {shown(start)}, expected a number of characters"
         )
     if not text:
         raise ValueError(
@@ -231,6 +197,6 @@ def _answer(
         return Answer(text, near[0])
     found = context[max(0, start) : max(0, start) + len(text)]
     raise ValueError(
-        f"{path}: {where}: answer {_short(text)} is not at its answer_start {start} "
-        f"(there stands {_short(found)}); correct the file"
+        f"{path}: {where}: answer {shown(text)} is not at its answer_start {shown(start)} "
+        f"(there stands {shown(found)}); correct the file"
     )

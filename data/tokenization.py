@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from data.tokenizer_files import SPECIAL_TOKENS, read_tokenizer_files
+from data.tokenizer_files import MAX_WORD_CHARACTERS, SPECIAL_TOKENS, read_tokenizer_files
 
-MAX_WORD_CHARACTERS = 100  # a longer word becomes [UNK], as in every published tokenizer.json
 WORDS_A_LINE = 1024  # words handed to the library as one text
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

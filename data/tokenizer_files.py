@@ -5,11 +5,14 @@ tokenizer_config.json, whose settings win, as in transformers. Everything read i
 that data.tokenization can trust it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from minibert.strict_json import read_object, shown
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_EXPECTED = "the tokenizer file of a BERT model"
+MAX_WORD_CHARACTERS = 100  # a longer word becomes [UNK], as in every published tokenizer.json
 LONGEST_INPUT = 512  # tokens; what BERT was published with, where the files do not say
 
 
@@ -34,7 +37,7 @@ def read_tokenizer_files(folder: str | Path) -> tuple[dict[str, int], dict[str, 
             f"{folder} has neither tokenizer.json nor vocab.txt; give the folder of a BERT model"
         )
     config_path = folder / "tokenizer_config.json"
-    config = _read_json(config_path) if config_path.exists() else {}
+    config = read_object(config_path, _EXPECTED) if config_path.exists() else {}
     for theirs, ours in (
         ("do_lower_case", "lowercase"),
         ("strip_accents", "strip_accents"),
@@ -50,7 +53,7 @@ def read_tokenizer_files(folder: str | Path) -> tuple[dict[str, int], dict[str, 
         )
     length = config.get("model_max_length")
     # transformers writes 1e30 where it does not know the length
-    known = isinstance(length, int) and 0 < length < 10**6
+    known = type(length) is int and 0 < length < 10**6
     return vocabulary, settings | {
         "max_length": length if known else LONGEST_INPUT,
         "source": str(path),
@@ -64,35 +67,33 @@ def read_vocabulary(path: str | Path) -> dict[str, int]:
         ValueError: not UTF-8, or a token on two lines (their numbers are named).
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected one token a line")
     try:
         lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; expected one token a line") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not UTF-8 text (byte {error.start}); expected one token a line"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}); expected one token a line"
+        ) from None
     vocabulary: dict[str, int] = {}
     for number, token in enumerate(lines):
         if token in vocabulary:
             raise ValueError(
-                f"{path} has the token {token!r} on lines {vocabulary[token] + 1} and "
+                f"{path} has the token {shown(token)} on lines {vocabulary[token] + 1} and "
                 f"{number + 1}; each token must stand once"
             )
         vocabulary[token] = number
     return vocabulary
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); get the file again") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object")
-    return values
-
-
 def _true_or_false(path: Path, key: str, value: Any) -> bool | None:
     """The value, which may also be null."""
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{path} has {key} {value!r}, expected true, false or null")
+        raise ValueError(f"{path} has {key} {shown(value)}, expected true, false or null")
     return value
 
 
@@ -106,19 +107,19 @@ def _part(path: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """The vocabulary and normalisation of a WordPiece tokenizer.json."""
-    values = _read_json(path)
+    values = read_object(path, _EXPECTED)
     model = _part(path, values, "model")
     kind = model.get("type", "WordPiece" if "continuing_subword_prefix" in model else None)
     vocabulary = model.get("vocab")
     if kind != "WordPiece" or not isinstance(vocabulary, dict):
-        raise ValueError(f"{path} is a {kind} tokenizer, expected WordPiece (BERT's)")
+        raise ValueError(f"{path} is a {shown(kind)} tokenizer, expected WordPiece (BERT's)")
     if model.get("continuing_subword_prefix", "##") != "##":
         raise ValueError(f"{path} marks continued words other than with ##, which BERT uses")
     normalizer = _part(path, values, "normalizer")
     for key, expected in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):
         found = _part(path, values, key).get("type", expected)
         if found != expected:
-            raise ValueError(f"{path} has the {key} {found}, expected {expected}")
+            raise ValueError(f"{path} has the {key} {shown(found)}, expected {expected}")
     added = values.get("added_tokens") or []
     for token in added if isinstance(added, list) else [added]:
         if not isinstance(token, dict) or not isinstance(token.get("content"), str):
@@ -126,7 +127,7 @@ def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
         vocabulary.setdefault(token["content"], token.get("id"))
     unusable = next((token for token, i in vocabulary.items() if type(i) is not int), None)
     if unusable is not None:
-        raise ValueError(f"{path} gives the token {unusable!r} no whole number as id")
+        raise ValueError(f"{path} gives the token {shown(unusable)} no whole number as id")
     settings = {
         ours: _true_or_false(path, theirs, normalizer[theirs])
         for theirs, ours in (

@@ -28,11 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.squad import SquadExample
+from data.tokenizer_files import MAX_WORD_CHARACTERS
+from minibert.strict_json import named
 
 if TYPE_CHECKING:
     from data.tokenization import TokenizedTexts, Tokenizer
 
 Ints = NDArray[np.int64]
+
+MOST_TOKENS = 1_000_000  # what a length, stride or step may be; more is a slip of the keyboard
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class TokenizedSquad:
         cut_questions: ids of the examples whose question was cut.
         cls_id: id of [CLS].
         sep_id: id of [SEP].
+        unk_id: id of [UNK].
     """
 
     examples: list[SquadExample]
@@ -58,6 +63,19 @@ class TokenizedSquad:
     cut_questions: list[str]
     cls_id: int
     sep_id: int
+    unk_id: int
+
+    @cached_property
+    def long_words(self) -> list[str]:
+        """Ids of the examples whose context has a word that is too long to be matched and so, as in
+        every published tokenizer, one [UNK]; its characters can still be answered with."""
+        pieces = self.context_tokens
+        sizes = pieces.char_ends - pieces.char_starts
+        places = np.flatnonzero((pieces.ids == self.unk_id) & (sizes > MAX_WORD_CHARACTERS))
+        contexts = pieces.bounds.searchsorted(places, "right") - 1
+        return [
+            self.examples[e].id for e in np.flatnonzero(np.isin(self.context_of, contexts)).tolist()
+        ]
 
 
 def tokenize_squad(
@@ -96,6 +114,7 @@ def tokenize_squad(
         cut_questions=cut,
         cls_id=tokenizer.cls_id,
         sep_id=tokenizer.sep_id,
+        unk_id=tokenizer.unk_id,
     )
 
 
@@ -174,6 +193,10 @@ def make_windows(
         raise ValueError(f"--doc-step is {doc_step}, expected at least 1")
     if doc_stride < 0:
         raise ValueError(f"--doc-stride is {doc_stride}, expected 0 or more")
+    given = {"--max-length": max_length, "--doc-stride": doc_stride, "--doc-step": doc_step or 1}
+    for flag, number in given.items():
+        if abs(number) > MOST_TOKENS:
+            raise ValueError(f"{flag} is {number}, expected at most {MOST_TOKENS}")
     question_length = np.array([len(ids) for ids in tokens.question_ids], np.int64)  # (E,)
     room = max_length - 3 - question_length  # (E,)
     step = room - doc_stride if doc_step is None else np.full_like(room, doc_step)
@@ -183,8 +206,8 @@ def make_windows(
         flag, value = ("--doc-stride", doc_stride) if doc_step is None else ("--doc-step", doc_step)
         raise ValueError(
             f"--max-length {max_length} leaves {max(room[narrow], 0)} context tokens beside "
-            f"question {tokens.examples[narrow].id} ({question_length[narrow]} tokens), too few "
-            f"for {flag} {value}; raise --max-length or lower {flag} or --max-question-length"
+            f"question {named(tokens.examples[narrow].id)} ({question_length[narrow]} tokens), too "
+            f"few for {flag} {value}; raise --max-length or lower {flag} or --max-question-length"
         )
     bounds = tokens.context_tokens.bounds
     length = np.diff(bounds)[tokens.context_of]  # (E,) context tokens

@@ -9,19 +9,22 @@ Each line is answered as soon as it is read. A line of input is
 "end", "null_score", "null_odds", "top": [...]}.
 """
 
+import codecs
 import json
 import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.command import UsageError, option, parse, run_command
+from minibert.strict_json import parse_object, shown
 
 if TYPE_CHECKING:
     from eval.answerer import Answerer
     from eval.spans import Decoded
 
+_LINE = '{"question": text, "context": text}'
 SEARCHED = 20  # spans looked at per window at least: several may read the same
 
 
@@ -66,9 +69,15 @@ def main(argv: list[str]) -> int:
     context = options.context
     if options.context_file is not None:
         try:
-            context = Path(options.context_file).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UsageError(f"--context-file {options.context_file} is not UTF-8 text") from None
+            context = Path(options.context_file).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"--context-file {options.context_file} is not UTF-8 text (byte {error.start})"
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"--context-file {options.context_file} cannot be read ({error.strerror})"
+            ) from None
 
     from eval.answerer import Answerer
 
@@ -76,11 +85,11 @@ def main(argv: list[str]) -> int:
         null_threshold=options.null_threshold
     )
     if options.question is None or context is None:
-        return _answer_lines(answerer, sys.stdin, options.top)
+        return _answer_lines(answerer, sys.stdin.buffer, options.top)
     decoded = answer_many(answerer, [(options.question, context)], options.top)[0]
     reply = _reply(answerer, decoded, options.top)
     if options.json:
-        print(_json(reply))
+        print(json_line(reply))
         return 0
     print(reply["answer"] or "(no answer)")
     if options.top > 1:
@@ -135,7 +144,7 @@ def _reply(answerer: "Answerer", decoded: "Decoded", top: int) -> dict[str, Any]
     }
 
 
-def _answer_lines(answerer: "Answerer", lines: TextIO, top: int) -> int:
+def _answer_lines(answerer: "Answerer", lines: BinaryIO, top: int) -> int:
     """JSON lines in, JSON lines out; a line that cannot be answered gets {"id", "error"}.
 
     Returns:
@@ -143,46 +152,45 @@ def _answer_lines(answerer: "Answerer", lines: TextIO, top: int) -> int:
     """
     status = 0
     for number, line in enumerate(lines, 1):
-        if not line.strip("\ufeff \t\r\n"):
+        if not line.removeprefix(codecs.BOM_UTF8).strip():
             continue
         try:
-            identifier, question, context = _read_line(number, line)
+            identifier, question, context = read_line(number, line)
             decoded = answer_many(answerer, [(question, context)], top)[0]
             reply = {"id": identifier, **_reply(answerer, decoded, top)}
         except ValueError as error:
             reply, status = {"id": number, "error": str(error)}, 2
-        print(_json(reply), flush=True)
+        print(json_line(reply), flush=True)
     return status
 
 
-def _read_line(number: int, line: str) -> tuple[Any, str, str]:
-    """(id, question, context) of a line.
+def read_line(number: int, line: bytes) -> tuple[str | float | None, str, str]:
+    """(id, question, context) of a line of input; the id is the line's number where it has none.
 
     Raises:
         UsageError: it is not such an object.
     """
+    where = f"line {number} of standard input"
     try:
-        values = json.loads(line.removeprefix("\ufeff"), parse_constant=_refuse_constant)
-        question, context = values["question"], values["context"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        question = context = None
-    if not isinstance(question, str) or not isinstance(context, str):
-        raise UsageError(
-            f'line {number} of standard input is not {{"question": text, "context": text}}'
-        )
-    return values.get("id", number), question, context
+        values = parse_object(line)
+    except ValueError as error:
+        raise UsageError(f"{where} {error}; expected {_LINE}") from None
+    for key in ("question", "context"):
+        if not isinstance(values.get(key), str):
+            raise UsageError(f"{where} has no text {key!r}; expected {_LINE}")
+    identifier = values.get("id", number)
+    usable = identifier is None or type(identifier) in (str, int, float)
+    if not usable or identifier in (math.inf, -math.inf):  # 1e999 reads as an infinity
+        raise UsageError(f"{where} has the id {shown(identifier)}, expected text or a number")
+    return identifier, values["question"], values["context"]
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _json(values: dict[str, Any]) -> str:
+def json_line(values: dict[str, Any]) -> str:
     """One line; a character that stdout cannot hold, such as a lone surrogate in UTF-8, is escaped
     with everything else, in JSON's own way."""
     text = json.dumps(values, ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding)
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return json.dumps(values)
     return text

@@ -7,9 +7,10 @@ functions.
 
 import json
 import math
+import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +22,12 @@ from tqdm import tqdm
 from data.batches import collate
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from data.windows import Ints, Windows, make_windows, tokenize_squad
+from data.windows import MOST_TOKENS, Ints, Windows, make_windows, tokenize_squad
 from eval.spans import Decoded, decode
 from minibert.device import choose_amp_dtype, choose_device, is_out_of_memory
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from minibert.hub import find_model
+from minibert.strict_json import named, read_object, shown
 from minibert.weights import write_file
 
 SETTINGS_FILE = "qa_settings.json"
@@ -53,15 +55,22 @@ class QASettings:
     null_threshold: float | None = 0.0
 
     def __post_init__(self) -> None:
-        numbers = {name: value for name, value in asdict(self).items() if value is not None}
-        threshold = numbers.pop("null_threshold", 0.0)
-        if not isinstance(threshold, int | float) or not math.isfinite(threshold):
-            raise ValueError(f"null_threshold is {threshold!r}, expected a number")
+        numbers = dict(vars(self))  # asdict would copy whatever a file nested in them
+        threshold = numbers.pop("null_threshold")
+        threshold = 0.0 if threshold is None else threshold
+        if self.doc_step is None:
+            del numbers["doc_step"]
+        # the comparison refuses NaN too, and takes whole numbers that no float can hold
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+            raise ValueError(f"null_threshold is {shown(threshold)}, expected a number")
+        if not -sys.float_info.max <= threshold <= sys.float_info.max:
+            raise ValueError(f"null_threshold is {shown(threshold)}, expected a finite number")
         for name, value in numbers.items():
             least = 0 if name == "doc_stride" else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if type(value) is not int or not least <= value <= MOST_TOKENS:
                 raise ValueError(
-                    f"{name} is {value!r}, expected a whole number of at least {least}"
+                    f"{name} is {shown(value)}, expected a whole number from {least} to "
+                    f"{MOST_TOKENS}"
                 )
 
     @property
@@ -76,12 +85,17 @@ class QASettings:
         """The settings saved with a model; without any, the defaults, cut to the model's length."""
         path = folder / SETTINGS_FILE
         if path.exists():
-            try:
-                return cls(**json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
+            values = read_object(path, "question-answering settings")
+            unknown = values.keys() - {field.name for field in fields(cls)}
+            if unknown:
                 raise ValueError(
-                    f"{path} does not hold question-answering settings ({error})"
-                ) from None
+                    f"{path} has the unknown setting {named(min(unknown))}; expected "
+                    "question-answering settings"
+                )
+            try:
+                return cls(**values)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
         length = min(cls.max_length, longest)
         return cls(max_length=length, doc_stride=min(cls.doc_stride, length // 3))
 

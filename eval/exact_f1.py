@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from minibert.strict_json import named
+
 _DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -97,5 +99,5 @@ def require(what: str, given: Mapping[str, object], texts: Mapping[str, object])
     if missing:
         raise ValueError(
             f"the {what} lack {len(missing)} of the data's {len(texts)} questions (the first is "
-            f"{missing[0]}); give every question a value, or the data set that was predicted"
+            f"{named(missing[0])}); give every question a value, or the data set that was predicted"
         )

@@ -101,8 +101,6 @@ def main(argv: list[str]) -> int:
     from eval.answerer import Answerer
     from eval.prediction_files import write_json, write_predictions
 
-    folder = Path(options.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     data = read_squad(options.data_file)
     answerer = Answerer.load(
         options.model, options.revision, options.device, options.amp, options.amp_dtype
@@ -111,6 +109,8 @@ def main(argv: list[str]) -> int:
         doc_stride=options.doc_stride,
         null_threshold=options.null_threshold,
     )
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
     # without gold answers nothing tells whether the data is v2: then the model's training does
     threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)

@@ -112,12 +112,16 @@ def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
     """
     for ascii_only in (False, True):
         dump = json.JSONEncoder(ensure_ascii=ascii_only, allow_nan=False).encode
-        lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
         try:
+            lines = ",\n".join(f"{dump(key)}: {dump(value)}" for key, value in mapping.items())
             content = f"{{\n{lines}\n}}\n".encode()
             break
         except UnicodeEncodeError:  # half a surrogate pair in somebody's text: JSON escapes it
             continue
+        except ValueError:
+            raise ValueError(
+                f"{path} was to hold NaN or an infinity, which JSON has not; it is not written"
+            ) from None
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

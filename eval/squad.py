@@ -11,10 +11,17 @@ How single answers are compared is in eval/exact_f1.py. Of the whole:
 v2 data is told from v1 by the data: NoAns_* keys appear where a question has no gold answer. The
 command reads ids and gold texts only, as the official one does, so files that a stricter reader
 would refuse (no context, wrong offsets) are scored all the same.
+
+Which ids count is official too, but nothing is passed over. A question without prediction is named
+as the official script names it, and then refused in a sentence where that one fails on a KeyError.
+Predictions for other questions do not count, and an id that the data has twice counts once, with
+its last golds: both are a warning on stderr. An id that a prediction file has twice is refused: the
+official script takes the last, so that its figure would depend on the order of the file.
 """
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +29,9 @@ from typing import Any
 from data.command import parser, run_command
 from eval.exact_f1 import Gold, gold_texts, raw_scores, require
 from eval.thresholds import best_thresholds, precision_recall
+from minibert.strict_json import named, read_object, shown
+
+MOST = sys.float_info.max
 
 
 def score(
@@ -73,41 +83,42 @@ def read_gold(path: str | Path) -> dict[str, list[str]]:
         ValueError: it cannot be read, is not JSON or not SQuAD, with the place.
     """
     gold: dict[str, list[str]] = {}
+    twice: dict[str, None] = {}
     where = "the file"
     try:
-        for a, article in enumerate(_read_object(path, "a SQuAD file")["data"]):
+        for a, article in enumerate(read_object(Path(path), "a SQuAD file")["data"]):
             for p, paragraph in enumerate(article["paragraphs"]):
                 where = f"data[{a}].paragraphs[{p}]"
                 for qa in paragraph["qas"]:
+                    if qa["id"] in gold:
+                        twice[qa["id"]] = None
                     gold[qa["id"]] = [answer["text"] for answer in qa["answers"]]
                     if not all(isinstance(text, str) for text in (qa["id"], *gold[qa["id"]])):
                         raise TypeError("an id or a text that is not a string")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not in SQuAD format: {where}: {error}") from None
+    if not gold:
+        raise ValueError(f"{path} holds no questions, so there is nothing to score")
+    if twice:
+        warnings.warn(
+            f"{path} has {len(twice)} ids more than once (the first is {named(min(twice))}); as in "
+            "the official scorer each counts once, with its last answers",
+            stacklevel=2,
+        )
     return gold
 
 
 def _read_values(path: str | Path, what: str, kind: type | tuple[type, ...]) -> dict[str, Any]:
     """A JSON object {id: value} whose values are all of one kind."""
-    values = _read_object(path, what)
+    values = read_object(Path(path), what)
     for identifier, value in values.items():
-        if not isinstance(value, kind) or isinstance(value, bool) or value != value:
+        usable = isinstance(value, kind) and not isinstance(value, bool)
+        # 1e999 reads as an infinity, and no float holds a whole number of 400 digits
+        if not usable or (not isinstance(value, str) and not -MOST <= value <= MOST):
             raise ValueError(
-                f"{path}: the value of {identifier} is {json.dumps(value)[:40]}, expected {what}"
+                f"{path}: the value of {named(identifier)} is {shown(value)}, expected {what}"
             )
     return values
-
-
-def _read_object(path: str | Path, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); expected {what}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); expected {what}") from None
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} holds no JSON object; expected {what}")
-    return document
 
 
 def main(argv: list[str]) -> int:
@@ -142,14 +153,23 @@ def main(argv: list[str]) -> int:
     for identifier in gold:
         if identifier not in predictions:
             print(f"Missing prediction for {identifier}")
+    unused = [identifier for identifier in predictions if identifier not in gold]
+    if unused:
+        warnings.warn(
+            f"{options.pred_file} has {len(unused)} predictions for questions that are not in "
+            f"{options.data_file} (the first is {named(unused[0])}); they do not count",
+            stacklevel=2,
+        )
     if options.verbose:
         answered = sum(bool(predictions.get(identifier)) for identifier in gold)
-        unused = sum(identifier not in gold for identifier in predictions)
         print(
             f"{len(gold)} questions, {sum(map(bool, gold.values()))} with gold answers, "
-            f"{answered} answered; {unused} predictions for other questions",
+            f"{answered} answered; {len(unused)} predictions for other questions",
             file=sys.stderr,
         )
+    require(f"predictions of {options.pred_file}", predictions, gold)
+    if na_probs is not None:
+        require(f"no-answer probabilities of {options.na_prob_file}", na_probs, gold)
     metrics = score(gold, predictions, na_probs, options.na_prob_thresh)
     if na_probs is not None and options.out_image_dir:
         from eval.plots import scorer_pictures

@@ -1,6 +1,7 @@
 """BERT in plain PyTorch, without padding: config, packed batches, encoder, heads, weights.
 
     BertConfig                  sizes and rates of an encoder, as in config.json
+    BertForMaskedLM             encoder and masked-LM head, its decoder tied to the embeddings
     BertForQuestionAnswering    encoder and span head; from_pretrained, save_pretrained
     BertModel                   embeddings and layers
     PackedBatch                 the tokens of a batch without padding
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minibert.config import BertConfig
     from minibert.encoder import BertModel
-    from minibert.heads import BertForQuestionAnswering, SpanLogits
+    from minibert.heads import BertForMaskedLM, BertForQuestionAnswering, SpanLogits
     from minibert.packing import PackedBatch
 
 _HOMES = {
     "BertConfig": "minibert.config",
+    "BertForMaskedLM": "minibert.heads",
     "BertForQuestionAnswering": "minibert.heads",
     "BertModel": "minibert.encoder",
     "PackedBatch": "minibert.packing",
@@ -28,6 +30,7 @@ _HOMES = {
 
 __all__ = [
     "BertConfig",
+    "BertForMaskedLM",
     "BertForQuestionAnswering",
     "BertModel",
     "PackedBatch",

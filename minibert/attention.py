@@ -8,7 +8,8 @@ one place that picks:
     padded         pads, one fused call with a padding mask, takes the real tokens back
 
 A CPU runs sequence by sequence (two to three times faster there than one padded call, forward and
-backward); a GPU pays for every launch, so it gets one padded call.
+backward); a GPU pays for every launch, so it gets one padded call. Sequences of one length, as in
+pretraining, need no padding for one call: a CPU then makes it, too.
 """
 
 from typing import Literal
@@ -93,6 +94,8 @@ def _pad_heads(x: Tensor, batch: PackedBatch) -> Tensor:
 def _per_sequence(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
+    if batch.is_rectangular:
+        return _padded(query, key, value, batch, rate, scale)
     lengths = list(batch.lengths)
     pieces = [
         F.scaled_dot_product_attention(
@@ -111,12 +114,13 @@ def _padded(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
     # No mask where nothing is padded: that lets the flash kernel in.
-    full = batch.num_tokens == batch.num_sequences * batch.padded_length
     mixed = F.scaled_dot_product_attention(
         _pad_heads(query, batch),  # (B, H, T, K)
         _pad_heads(key, batch),
         _pad_heads(value, batch),
-        attn_mask=None if full else batch.padding_mask[:, None, None, :],  # (B, 1, 1, T)
+        attn_mask=None
+        if batch.is_rectangular
+        else batch.padding_mask[:, None, None, :],  # (B, 1, 1, T)
         dropout_p=rate,
         scale=scale,
     )

@@ -1,14 +1,25 @@
 """The numbers that shape a BERT or DistilBERT encoder, named as in Hugging Face's config.json."""
 
 import dataclasses
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minibert.strict_json import read_object, shown
+
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 FAMILIES = ("bert", "distilbert")
+
+# The largest sizes believed: a model of 10^9 layers would be built until memory ends.
+_MOST = {
+    "vocab_size": 10_000_000,
+    "hidden_size": 100_000,
+    "num_hidden_layers": 1_000,
+    "num_attention_heads": 100_000,
+    "intermediate_size": 1_000_000,
+    "max_position_embeddings": 1_000_000,
+}
 
 # DistilBERT's names for the same numbers.
 _DISTILBERT_KEYS = {
@@ -82,39 +93,42 @@ class BertConfig:
     qa_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-        ):
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1")
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(
+                    f"{name} is {shown(value)}, expected a whole number from 1 to {most}"
+                )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "qa_dropout"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a rate from 0 to below 1")
+                raise ValueError(f"{name} is {shown(value)}, expected a rate from 0 to below 1")
         for name in ("initializer_range", "layer_norm_eps"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < 1:
-                raise ValueError(f"{name} is {value!r}, expected a number between 0 and 1")
+                raise ValueError(f"{name} is {shown(value)}, expected a number between 0 and 1")
         if self.model_type not in FAMILIES:
-            raise ValueError(f"model_type is {self.model_type!r}, expected one of {FAMILIES}")
+            raise ValueError(f"model_type is {shown(self.model_type)}, expected one of {FAMILIES}")
         if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"hidden_act is {self.hidden_act!r}, expected one of {ACTIVATIONS}")
+            raise ValueError(
+                f"hidden_act is {shown(self.hidden_act)}, expected one of {ACTIVATIONS}"
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is not divisible by "
                 f"num_attention_heads {self.num_attention_heads}"
             )
         least_types = 1 if self.model_type == "bert" else 0
-        if not isinstance(self.type_vocab_size, int) or self.type_vocab_size < least_types:
+        types = self.type_vocab_size
+        if type(types) is not int or not least_types <= types <= 100_000:
             raise ValueError(
-                f"type_vocab_size is {self.type_vocab_size!r}, expected a whole number of at least "
-                f"{least_types} for {self.model_type}"
+                f"type_vocab_size is {shown(types)}, expected a whole number from {least_types} to "
+                f"100000 for {self.model_type}"
+            )
+        if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id is {shown(self.pad_token_id)}, expected a whole number from 0 to "
+                f"below vocab_size, {self.vocab_size}"
             )
 
     @property
@@ -136,12 +150,14 @@ class BertConfig:
         family = values.get("model_type")
         if family not in FAMILIES:
             raise ValueError(
-                f"config.json has model_type {family!r}, expected one of {FAMILIES}; "
+                f"config.json has model_type {shown(family)}, expected one of {FAMILIES}; "
                 "other encoders cannot be loaded"
             )
         for key, accepted in _REQUIRED_VALUES.items():
             if key in values and values[key] not in accepted:
-                raise ValueError(f"config.json has {key} {values[key]!r}, expected {accepted[0]!r}")
+                raise ValueError(
+                    f"config.json has {key} {shown(values[key])}, expected {accepted[0]!r}"
+                )
         known = {field.name for field in dataclasses.fields(cls)}
         chosen: dict[str, Any] = {}
         unknown = []
@@ -160,7 +176,8 @@ class BertConfig:
                 unknown.append(key)
         if unknown:
             warnings.warn(
-                f"config.json has keys that minibert does not know and ignores: {sorted(unknown)}",
+                "config.json has keys that minibert does not know and ignores: "
+                f"{shown(sorted(unknown))}",
                 stacklevel=2,
             )
         return cls(**chosen)
@@ -173,14 +190,7 @@ class BertConfig:
             ValueError: no such file, not JSON, or not a configuration of ours.
         """
         path = Path(path)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError:
-            raise ValueError(f"{path} does not exist; expected a model's config.json") from None
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON ({error}); expected a config.json") from None
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object")
+        values = read_object(path, "a model's config.json")
         try:
             return cls.from_dict(values)
         except ValueError as error:

@@ -1,6 +1,9 @@
-"""What stands on the encoder for a task: the start/end span head of question answering."""
+"""What stands on the encoder for a task: span head, masked-LM head, and their losses.
 
-from pathlib import Path
+BertForQuestionAnswering    encoder -> dropout (DistilBERT) -> span (D -> 2)
+BertForMaskedLM             encoder -> rows -> transform -> decoder (word embeddings, tied)
+"""
+
 from typing import NamedTuple
 
 import torch
@@ -8,16 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minibert.config import BertConfig
-from minibert.encoder import BertModel, initialise
-from minibert.hub import ModelFiles, find_model
+from minibert.encoder import Activation, initialise
 from minibert.packing import PackedBatch
-from minibert.weights import (
-    QUESTION_ANSWERING,
-    LoadReport,
-    load_weights,
-    read_tensors,
-    save_weights,
-)
+from minibert.task_model import TaskModel
+from minibert.weight_names import MASKED_LM, QUESTION_ANSWERING
 
 
 class SpanLogits(NamedTuple):
@@ -62,27 +59,19 @@ def span_loss_sum(
     return total
 
 
-class BertForQuestionAnswering(nn.Module):
+class BertForQuestionAnswering(TaskModel):
     """An encoder with a span head: one linear layer D -> 2 (Devlin et al. 2019, section 4.2).
 
     It has no pooler. DistilBERT has dropout before the head, BERT has none.
-
-    Attributes:
-        config: sizes and rates.
-        load_report: where the weights came from; None for random weights.
     """
 
     task = QUESTION_ANSWERING
 
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.load_report: LoadReport | None = None
-        self.encoder = BertModel(config)
-        has_dropout = config.model_type == "distilbert"
-        self.dropout = nn.Dropout(config.qa_dropout) if has_dropout else nn.Identity()
-        self.span = nn.Linear(config.hidden_size, 2)
-        initialise(self.span, config.initializer_range)
+    def make_head(self) -> None:
+        has_dropout = self.config.model_type == "distilbert"
+        self.dropout = nn.Dropout(self.config.qa_dropout) if has_dropout else nn.Identity()
+        self.span = nn.Linear(self.config.hidden_size, 2)
+        initialise(self.span, self.config.initializer_range)
 
     def forward(self, batch: PackedBatch) -> SpanLogits:
         """Packed ids -> start and end scores, each (N,)."""
@@ -90,49 +79,84 @@ class BertForQuestionAnswering(nn.Module):
         start_logits, end_logits = self.span(self.dropout(hidden_states)).unbind(-1)  # (N, 2)
         return SpanLogits(start_logits, end_logits)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_folder: str | Path | ModelFiles,
-        *,
-        new_head: bool = False,
-        revision: str | None = None,
-        local_files_only: bool = False,
-    ) -> "BertForQuestionAnswering":
-        """Load a published or saved checkpoint, in evaluation mode, as float32.
+
+class PredictionTransform(nn.Module):
+    """What stands between the encoder and the vocabulary: linear, activation, norm.
+
+    (google-research/bert's run_pretraining.py, get_masked_lm_output.)
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = Activation(config.hidden_act)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        initialise(self.dense, config.initializer_range)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(M, D) -> (M, D)."""
+        return self.norm(self.activation(self.dense(hidden_states)))  # type: ignore[no-any-return]
+
+
+class TiedDecoder(nn.Module):
+    """A token's score is its product with the token's own embedding, plus a bias (V,).
+
+    The embeddings are handed over at every call and the bias alone is kept here: there is no second
+    reference to the matrix that a load or a copy could leave behind.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, hidden_states: Tensor, word_embeddings: Tensor) -> Tensor:
+        """(M, D) and (V, D) -> (M, V)."""
+        return F.linear(hidden_states, word_embeddings, self.bias)
+
+
+class BertForMaskedLM(TaskModel):
+    """An encoder that says which token stands behind a [MASK] (Devlin et al. 2019, section 3.1)."""
+
+    task = MASKED_LM
+
+    def make_head(self) -> None:
+        self.transform = PredictionTransform(self.config)
+        self.decoder = TiedDecoder(self.config.vocab_size)
+
+    def forward(self, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+        """Packed ids -> vocabulary scores of the chosen tokens.
 
         Args:
-            name_or_folder: a Hub name ("google-bert/bert-base-uncased"), a folder in the Hub's
-                layout, or a run folder (its best/ is meant); or files that `find_model` found.
-            new_head: allow a checkpoint without span head; the head is then new, N(0,
-                initializer_range), and must be trained.
-            revision: Hub branch, tag or commit.
-            local_files_only: never ask the network.
+            batch: N tokens.
+            rows: (M,) int64, numbers of packed tokens, usually the masked ones: 85 % of the work of
+                transform and decoder, the larger part of a small model's, is never done. None
+                means all N.
 
-        Raises:
-            ValueError: not found, unreadable, or weights that do not fit; nothing is half-loaded.
+        Returns:
+            (M, V).
         """
-        files = name_or_folder
-        if not isinstance(files, ModelFiles):
-            files = find_model(files, revision=revision, local_files_only=local_files_only)
-        config = BertConfig.from_file(files.folder / "config.json")
-        tensors = read_tensors(files.folder)
-        with torch.device("meta"):  # no time spent on random weights that are replaced at once
-            model = cls(config)
-        try:
-            loaded, ignored, new = load_weights(model, config, cls.task, tensors, new_head)
-        except ValueError as error:
-            raise ValueError(f"{files.source}: {error}") from None
-        if new:
-            model.span = nn.Linear(config.hidden_size, 2)
-            initialise(model.span, config.initializer_range)
-        model.load_report = LoadReport(files.source, files.commit, loaded, ignored, new)
-        return model.eval()
+        hidden_states = self.encoder(batch)  # (N, D)
+        if rows is not None:
+            hidden_states = hidden_states.index_select(0, rows)  # (M, D)
+        logits = self.decoder(self.transform(hidden_states), self.encoder.embeddings.word.weight)
+        return logits  # type: ignore[no-any-return]
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors as the Hub has them (float32).
 
-        transformers' AutoModelForQuestionAnswering loads the folder with nothing missing. The
-        tokenizer writes its own files beside them.
-        """
-        save_weights(self, self.config, self.task, Path(folder))
+def masked_lm_loss_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of every masked token times its weight, summed.
+
+    With weights 1 / masked tokens of the block, the sum divided by the number of blocks is the mean
+    over blocks of each block's mean.
+
+    Args:
+        logits: (M, V); the softmax is computed in float32.
+        labels: (M,) int64, the tokens that stood there.
+        weights: (M,) float32.
+
+    Returns:
+        Scalar float32 (float64 for float64 logits); 0 for M = 0.
+    """
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    losses = F.cross_entropy(logits, labels, reduction="none")  # (M,)
+    return (losses * weights).sum()

@@ -6,6 +6,8 @@ Face Hub. Downloads go through huggingface_hub into its own cache. That library 
 a file, not its content, so minibert/hub_cache.py does.
 
 Pickles (pytorch_model.bin) are never downloaded and never opened: opening one can run its code.
+
+The name "embedded" stands for the model inside this package.
 """
 
 import json
@@ -21,6 +23,8 @@ from minibert.hub_cache import verify
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w./-]*")
 _SHARD = re.compile(r"\w[\w.-]*\.safetensors")
@@ -63,7 +67,8 @@ def find_model(
     """Find a model's files; an existing folder wins over a Hub name that is spelled the same.
 
     Args:
-        name_or_folder: "google-bert/bert-base-uncased", a model folder, or a run folder.
+        name_or_folder: "google-bert/bert-base-uncased", "embedded", a model folder, or a run
+            folder.
         revision: branch, tag or commit on the Hub (default: main). A branch is resolved once and
             all files are of that commit. A commit with all its files cached makes no request.
         local_files_only: never use the network. Without it, a Hub that does not answer means the
@@ -82,6 +87,15 @@ def find_model(
         return ModelFiles(_check_folder(folder, weights), name, None)
     if name and folder.is_file():
         raise ValueError(f"{name} is a file; give the folder that holds config.json")
+    if name == EMBEDDED:
+        if revision is not None:
+            raise ValueError(f"revision {revision} is for Hub names only, not for {EMBEDDED}")
+        if not EMBEDDED_FOLDER.is_dir():
+            raise ValueError(
+                f"the {EMBEDDED} model is not in this installation (no folder {EMBEDDED_FOLDER}); "
+                "name another model, or install minibert from its repository"
+            )
+        return ModelFiles(_check_folder(EMBEDDED_FOLDER, weights), name, None)
     revision = "main" if revision is None else revision
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise ValueError(f"revision {revision!r} is not the name of a branch, tag or commit")
@@ -104,7 +118,7 @@ def _check_folder(folder: Path, weights: bool) -> Path:
         folder = folder / "best"
 
     def get(file: str) -> Path | None:
-        return folder / file if (folder / file).is_file() else None
+        return folder / file if (folder / file).exists() else None  # a folder is told by its reader
 
     def missing(file: str) -> str:
         found = sorted(entry.name for entry in folder.iterdir())

@@ -160,6 +160,11 @@ class PackedBatch:
         """Tokens of the longest sequence."""
         return max(self.lengths)
 
+    @property
+    def is_rectangular(self) -> bool:
+        """Whether the padded matrix has no padding: the packed tensors are it already."""
+        return self.num_tokens == self.num_sequences * self.padded_length
+
     @cached_property
     def padded_index(self) -> Tensor:
         """(N,) int64: the place of each token in a flattened (B * T,) padded matrix."""
@@ -183,16 +188,23 @@ class PackedBatch:
         Args:
             values: (N, ...), any dtype.
             fill: what stands at padding.
+
+        Returns:
+            A new tensor, or a view where the batch is rectangular.
         """
         if len(values) != self.num_tokens:
             raise ValueError(f"values have {len(values)} rows, expected {self.num_tokens} tokens")
         rest = values.shape[1:]
+        if self.is_rectangular:
+            return values.reshape(self.num_sequences, self.padded_length, *rest)
         flat = values.new_full((self.num_sequences * self.padded_length, *rest), fill)
         flat = flat.index_copy(0, self.padded_index, values)
         return flat.view(self.num_sequences, self.padded_length, *rest)
 
     def unpad(self, values: Tensor) -> Tensor:
         """Take the real tokens of (B, T, ...) back to (N, ...); the inverse of `pad`."""
+        if self.is_rectangular:
+            return values.flatten(0, 1)
         return values.flatten(0, 1).index_select(0, self.padded_index)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PackedBatch":

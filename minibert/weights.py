@@ -1,15 +1,15 @@
-"""Weights in and out: one table of names per family, used in both directions.
+"""Weights in and out, strictly.
 
 A checkpoint is loaded completely or not at all. Every tensor of the file is either loaded, or one
 of the few that a task may leave aside (the pooler, another task's head, stored position ids); every
-parameter of the model is either found, or belongs to a head that the caller allowed to be new.
+parameter of the model is either found, or belongs to a head that the caller allowed to be new. A
+second copy of a tied parameter must equal it.
 Anything else is one error that lists all of it.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,73 +19,13 @@ from torch import Tensor, nn
 
 from minibert.config import BertConfig
 from minibert.safetensors_file import read_safetensors
+from minibert.strict_json import read_object, shown
+from minibert.weight_names import Task, their_names
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_SHARD = re.compile(r"\w[\w.-]{0,200}")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-# ours -> theirs; {i} is the layer, each line stands for a .weight and, where there is one, a .bias
-_ENCODER_NAMES = {
-    "bert": {
-        "embeddings.word": "embeddings.word_embeddings",
-        "embeddings.position": "embeddings.position_embeddings",
-        "embeddings.token_type": "embeddings.token_type_embeddings",
-        "embeddings.norm": "embeddings.LayerNorm",
-        "layers.{i}.attention.query": "encoder.layer.{i}.attention.self.query",
-        "layers.{i}.attention.key": "encoder.layer.{i}.attention.self.key",
-        "layers.{i}.attention.value": "encoder.layer.{i}.attention.self.value",
-        "layers.{i}.attention.output": "encoder.layer.{i}.attention.output.dense",
-        "layers.{i}.attention_norm": "encoder.layer.{i}.attention.output.LayerNorm",
-        "layers.{i}.ffn.up": "encoder.layer.{i}.intermediate.dense",
-        "layers.{i}.ffn.down": "encoder.layer.{i}.output.dense",
-        "layers.{i}.ffn_norm": "encoder.layer.{i}.output.LayerNorm",
-    },
-    "distilbert": {
-        "embeddings.word": "embeddings.word_embeddings",
-        "embeddings.position": "embeddings.position_embeddings",
-        "embeddings.norm": "embeddings.LayerNorm",
-        "layers.{i}.attention.query": "transformer.layer.{i}.attention.q_lin",
-        "layers.{i}.attention.key": "transformer.layer.{i}.attention.k_lin",
-        "layers.{i}.attention.value": "transformer.layer.{i}.attention.v_lin",
-        "layers.{i}.attention.output": "transformer.layer.{i}.attention.out_lin",
-        "layers.{i}.attention_norm": "transformer.layer.{i}.sa_layer_norm",
-        "layers.{i}.ffn.up": "transformer.layer.{i}.ffn.lin1",
-        "layers.{i}.ffn.down": "transformer.layer.{i}.ffn.lin2",
-        "layers.{i}.ffn_norm": "transformer.layer.{i}.output_layer_norm",
-    },
-}
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a task's head is called in a checkpoint, and what of other tasks it leaves aside.
-
-    Attributes:
-        architecture: class name in config.json, after the family's own prefix.
-        head: ours -> theirs, as in the encoder's table.
-        ignored: full-match patterns of file names that may be present and are not used.
-    """
-
-    architecture: str
-    head: dict[str, str]
-    ignored: tuple[str, ...]
-
-
-# Other tasks' heads: masked-LM and next-sentence (BERT), masked-LM (DistilBERT), classifiers.
-_OTHER_HEADS = (
-    r"cls\.predictions\..+",
-    r"cls\.seq_relationship\.(weight|bias)",
-    r"vocab_(transform|layer_norm|projector)\.(weight|bias)",
-    r"(pre_)?classifier\.(weight|bias)",
-)
-_STORED_POSITIONS = r"embeddings\.position_ids"
-_POOLER = r"pooler\.dense\.(weight|bias)"
-
-QUESTION_ANSWERING = Task(
-    architecture="ForQuestionAnswering",
-    head={"span": "qa_outputs"},
-    ignored=(_STORED_POSITIONS, _POOLER, *_OTHER_HEADS),
-)
 
 
 @dataclass(frozen=True)
@@ -96,6 +36,7 @@ class LoadReport:
         source: what the caller named: a folder or a Hub name.
         commit: the Hub commit it resolved to, None for a folder.
         loaded: parameters of ours that came from the file.
+        tied: names in the file that hold a second copy of what was loaded.
         ignored: names in the file that this task leaves aside.
         new: parameters of ours that were freshly initialised (an allowed new head).
     """
@@ -103,33 +44,9 @@ class LoadReport:
     source: str
     commit: str | None
     loaded: tuple[str, ...]
+    tied: tuple[str, ...]
     ignored: tuple[str, ...]
     new: tuple[str, ...]
-
-
-def their_names(
-    parameters: Iterable[str], config: BertConfig, task: Task, prefix: str
-) -> dict[str, str]:
-    """Our parameter names -> the checkpoint's.
-
-    Args:
-        parameters: as in `named_parameters()` of a task model, e.g. "encoder.layers.0.ffn.up.bias".
-        config: gives the family.
-        task: gives the head's names.
-        prefix: before the encoder's names: "bert.", "distilbert.", or "" for a bare encoder's file.
-    """
-    table = _ENCODER_NAMES[config.model_type]
-    names = {}
-    for parameter in parameters:
-        module, kind = parameter.rsplit(".", 1)
-        if module.startswith("encoder."):
-            layer = re.search(r"layers\.(\d+)\.", module)
-            template = re.sub(r"layers\.\d+\.", "layers.{i}.", module.removeprefix("encoder."))
-            theirs = prefix + table[template].format(i=layer[1] if layer else "")
-        else:
-            theirs = task.head[module]
-        names[parameter] = f"{theirs}.{kind}"
-    return names
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -151,15 +68,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 "convert it where you trust it: transformers' from_pretrained, then save_pretrained"
             )
         raise ValueError(f"no {SINGLE_FILE} in {folder} (found: {', '.join(found) or 'nothing'})")
-    try:
-        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(index.values()))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{folder / INDEX_FILE} is not a safetensors index") from None
+    index = read_object(folder / INDEX_FILE, "a safetensors index").get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise ValueError(f"{folder / INDEX_FILE} has no weight_map; expected a safetensors index")
+    for shard in index.values():
+        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):  # "../x" leaves the folder
+            raise ValueError(
+                f"{folder / INDEX_FILE} names the shard {shown(shard)}, not a plain file"
+            )
+    shards = sorted(set(index.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
-        if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", ".."):
-            raise ValueError(f"{folder / INDEX_FILE} names the shard {shard!r}, not a plain file")
         if not (folder / shard).exists():
             raise ValueError(
                 f"{folder} has no {shard}, which {INDEX_FILE} names; download it again"
@@ -167,17 +86,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         part = read_safetensors(folder / shard)
         twice = sorted(set(part) & set(tensors))
         if twice:
-            raise ValueError(f"{folder / shard} repeats tensors of another shard: {twice}")
+            raise ValueError(f"{folder / shard} repeats tensors of another shard: {shown(twice)}")
         tensors |= part
     if set(tensors) != set(index):
         different = sorted(set(tensors) ^ set(index))
-        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {different}")
+        raise ValueError(f"{folder}: shards and {INDEX_FILE} disagree on: {shown(different)}")
     return tensors
 
 
 def load_weights(
     model: nn.Module, config: BertConfig, task: Task, tensors: dict[str, Tensor], new_head: bool
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[str, ...], ...]:
     """Put a checkpoint's tensors into a model, completely or not at all.
 
     Args:
@@ -188,10 +107,11 @@ def load_weights(
         new_head: whether the task's head may be absent from the file.
 
     Returns:
-        (loaded, ignored, new) names, as in LoadReport; new parameters are left as they are.
+        (loaded, tied, ignored, new) names, as in LoadReport; new parameters are left as they are.
 
     Raises:
-        ValueError: one sentence with everything missing, unexpected, mis-shaped or not finite.
+        ValueError: one sentence with everything missing, unexpected, mis-shaped, not finite,
+            or different from what it is tied to.
     """
     parameters = dict(model.named_parameters())
     prefix = f"{config.model_type}."
@@ -229,7 +149,13 @@ def load_weights(
             loaded.append(ours)
     if new and len(new) != sum(not name.startswith("encoder.") for name in parameters):
         problems.append(f"incomplete head: only {new} missing")
-    ignored = []
+    tied, ignored = [], []
+    for copy, ours in task.tied.get(config.model_type, {}).items():
+        if copy in found and ours in state:
+            name, tensor = found.pop(copy)
+            tied.append(name)
+            if not torch.equal(tensor.to(torch.float32), state[ours]):
+                problems.append(f"not tied: {name} differs from {theirs[ours]}")
     for plain, (name, _) in found.items():
         if any(re.fullmatch(pattern, plain.removeprefix(prefix)) for pattern in task.ignored):
             ignored.append(name)
@@ -241,7 +167,7 @@ def load_weights(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(True)
         assert not parameter.is_meta or name in new
-    return tuple(loaded), tuple(sorted(ignored)), tuple(new)
+    return tuple(loaded), tuple(sorted(tied)), tuple(sorted(ignored)), tuple(new)
 
 
 def _todays_name(name: str) -> str:
@@ -254,25 +180,44 @@ def _todays_name(name: str) -> str:
     return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
 
 
-def save_weights(model: nn.Module, config: BertConfig, task: Task, folder: Path) -> None:
+def save_weights(
+    model: nn.Module,
+    config: BertConfig,
+    task: Task,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write config.json and model.safetensors in the Hub's layout.
 
     Args:
-        model: a task model, any device; written as float32.
+        model: a task model, any device.
         config: the model's.
         task: the model's.
         folder: created if needed; existing files are replaced one by one, each atomically.
+        dtype: of the file: float32, or float16 for half the size at 11 significant bits.
+
+    Raises:
+        ValueError: another dtype, or a weight that float16 cannot hold; nothing is written.
     """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    if dtype not in (torch.float32, torch.float16):
+        raise ValueError(f"dtype is {dtype}, expected torch.float32 or torch.float16")
     names = their_names(dict(model.named_parameters()), config, task, f"{config.model_type}.")
     tensors = {
-        names[ours]: parameter.detach().to("cpu", torch.float32).contiguous()
+        names[ours]: parameter.detach().to("cpu", dtype).contiguous()
         for ours, parameter in model.named_parameters()
     }
+    if dtype == torch.float16:
+        broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+        if broken:
+            raise ValueError(f"float16 cannot hold the values of {', '.join(broken)}; save float32")
     family = {"bert": "Bert", "distilbert": "DistilBert"}[config.model_type]
     values: dict[str, Any] = {"architectures": [family + task.architecture], **config.to_dict()}
+    if dtype == torch.float16:
+        # What transformers computes in: without it, it would compute in the file's float16.
+        values["dtype"] = "float32"
+    folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "config.json", (json.dumps(values, indent=2) + "\n").encode())
     write_file(folder / SINGLE_FILE, save(tensors, {"format": "pt"}))
 

@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
@@ -54,6 +55,8 @@ def forked(
                 os.environ.update(environment or {})
                 prepare()
                 sys.argv = [module, *map(str, words)]
+                # the module is imported already, on purpose
+                warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)
                 runpy.run_module(module, run_name="__main__")
             except SystemExit as leaving:
                 status = leaving.code if isinstance(leaving.code, int) else 0

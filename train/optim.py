@@ -16,17 +16,20 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     optimization.py excludes the same parameters.
 
     Args:
-        model: any; every parameter lands in exactly one group.
+        model: any; every parameter lands in exactly one group, a tied one with its first module.
         weight_decay: of the first group.
     """
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
+    unique: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in unique:
+                continue
+            unique.add(id(parameter))
             keep = name == "bias" or isinstance(module, nn.LayerNorm)
             (plain if keep else decayed).append(parameter)
     everything = {id(parameter) for parameter in model.parameters()}
-    unique = {id(parameter) for parameter in decayed} | {id(parameter) for parameter in plain}
     assert unique == everything, "the two groups are a partition of the parameters"
     assert len(decayed) + len(plain) == len(everything)
     return [

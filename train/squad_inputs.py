@@ -209,6 +209,8 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
              windows.misaligned),
             ("questions cut at --max-question-length or the window's room",
              windows.tokens.cut_questions),
+            ("questions have a word of over 100 characters in their context, one [UNK] each",
+             windows.tokens.long_words),
             ("answer offsets repaired by 1 or 2 characters", squad.repaired),
             ("questions without answers, not marked, taken as impossible", squad.unmarked),
         ):  # fmt: skip

@@ -24,7 +24,9 @@ exit status: 0 done or --max-minutes reached, 1 a goal of the demo missed, 2 bad
 class SquadOptions(TrainOptions):
     """Options of `python -m train.squad`, beside those of every training command."""
 
-    model: str = option(DEFAULT_MODEL, help="Hub name, model folder or run folder", group="model")
+    model: str = option(
+        DEFAULT_MODEL, help="Hub name, model folder, run folder, or embedded", group="model"
+    )
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     from_scratch: str | None = option(
         None, help="folder with config.json and a vocabulary: random weights", group="model"

@@ -1,7 +1,6 @@
 """The reader: official files whole, every bad record named, nothing dropped in silence."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +258,7 @@ BAD_RECORDS = [
     ({"data": []}, " holds no questions"),
     ({"data": {}}, ": the file has no list 'data'"),
     ({"q1": "a prediction"}, " has no top-level 'data' list"),
-    ([document()], " has no top-level 'data' list"),
+    ([document()], " holds a list in place of a JSON object; expected a SQuAD .json file"),
 ]
 
 
@@ -285,7 +284,7 @@ def test_a_blank_context_with_an_answer_is_named(tmp_path: Path) -> None:
         (b"", " is empty"),
         (b" \n\t\n", " is empty"),
         (b"\xef\xbb\xbf", " is empty"),
-        (b"null", " has no top-level 'data' list"),
+        (b"null", " holds a NoneType in place of a JSON object"),
         (b"<html>moved</html>", " is not JSON (Expecting value at line 1, column 1)"),
         (b'{"data": [', " is not JSON (Expecting value at line 1, column 11)"),
         (b'{"data": []}\n{"data": []}\n', " is not JSON (Extra data at line 2, column 1)"),
@@ -293,10 +292,13 @@ def test_a_blank_context_with_an_answer_is_named(tmp_path: Path) -> None:
         ("{}".encode("utf-16"), " is not UTF-8 text (byte 0)"),
         (b"[" * 100_000, " is nested too deeply"),
         (b'{"data": ' * 100_000, " is nested too deeply"),
-        (b'{"data": ' + b"1" * 5000 + b"}", " cannot be read (Exceeds the limit"),
+        (
+            b'{"data": ' + b"1" * 5000 + b"}",
+            " holds a number of thousands of digits; expected a SQuAD",
+        ),
         (
             b'{"data": [], "data": []}',
-            " cannot be read (a JSON object has the key 'data' twice)",
+            " has the key 'data' twice in one object; expected a SQuAD .json file",
         ),
     ],
     ids=lambda value: value[:20] if isinstance(value, bytes) else None,
@@ -317,49 +319,3 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_squad(tmp_path / "none.json")
     with pytest.raises(ValueError, match="is a folder, expected a SQuAD"):
         read_squad(tmp_path)
-
-
-HOSTILE_VALUES = [
-    None, True, -1, 10**25, 1e300, float("nan"), "", "\ud800", "q1", [], [None], {}, {"id": 1},
-]  # fmt: skip
-
-
-def test_no_damage_to_a_file_gives_anything_but_examples_or_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    content = b""
-    # Writing thousands of files takes longer than reading them.
-    monkeypatch.setattr(Path, "read_text", lambda self, encoding: content.decode(encoding))
-    rng = random.Random(0)
-    sound = json.dumps(document()).encode()
-    outcomes = {"read": 0, "refused": 0}
-
-    def places(value: Any) -> list[tuple[Any, Any]]:
-        """(container, key) of everything inside."""
-        keys = value.keys() if isinstance(value, dict) else range(len(value))
-        inner = [value[key] for key in keys if isinstance(value[key], dict | list)]
-        return [(value, key) for key in keys] + [place for one in inner for place in places(one)]
-
-    for trial in range(6000):
-        if trial % 2:
-            damaged = bytearray(sound)
-            for _ in range(rng.randint(1, 3)):
-                begin = rng.randrange(len(damaged))
-                damaged[begin : begin + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 3))
-            content = bytes(damaged)
-        else:
-            file = document()
-            container, key = rng.choice(places(file))
-            container[key] = rng.choice(HOSTILE_VALUES)
-            content = json.dumps(file).encode()
-        try:
-            data = read_squad("memory.json")
-        except ValueError as error:
-            assert str(error).startswith("memory.json") and "\n" not in str(error)
-            outcomes["refused"] += 1
-            continue
-        outcomes["read"] += 1
-        for example in data.examples:
-            for answer in example.answers:
-                assert example.context[answer.start : answer.end] == answer.text
-    assert min(outcomes.values()) > 100

@@ -468,12 +468,12 @@ BAD_FILES = [
     ({}, "has neither tokenizer.json nor vocab.txt"),
     ({"vocab": b""}, "lacks the special tokens [PAD], [UNK], [CLS], [SEP], [MASK]"),
     ({"vocab": b"\xff\xfe["}, "vocab.txt is not UTF-8 text"),
-    ({"tokenizer": b""}, "tokenizer.json is not JSON"),
-    ({"tokenizer": b"[" * 100_000}, "tokenizer.json is not JSON"),
-    ({"tokenizer": b"\xff"}, "tokenizer.json is not JSON"),
-    ({"tokenizer": []}, "tokenizer.json holds a list, expected a JSON object"),
+    ({"tokenizer": b""}, "tokenizer.json is empty; expected the tokenizer file of a BERT model"),
+    ({"tokenizer": b"[" * 100_000}, "tokenizer.json is nested too deeply"),
+    ({"tokenizer": b"\xff"}, "tokenizer.json is not UTF-8 text (byte 0)"),
+    ({"tokenizer": []}, "tokenizer.json holds a list in place of a JSON object"),
     ({"tokenizer": {}}, "is a None tokenizer, expected WordPiece"),
-    ({"tokenizer": broken_model(type="BPE")}, "is a BPE tokenizer, expected WordPiece"),
+    ({"tokenizer": broken_model(type="BPE")}, "is a 'BPE' tokenizer, expected WordPiece"),
     ({"tokenizer": broken_model(vocab=[["a", 0.5]])}, "expected WordPiece"),
     ({"tokenizer": broken_model(continuing_subword_prefix="@@")}, "other than with ##"),
     ({"tokenizer": broken_model(vocab={**LITTLE, "new": "7"})}, "gives the token 'new' no whole"),
@@ -481,10 +481,10 @@ BAD_FILES = [
     ({"tokenizer": broken_model(vocab={**LITTLE, "new": 99})}, "has 22 tokens, expected the ids"),
     ({"tokenizer": broken_model(vocab={**LITTLE, "new": 3})}, "has 22 tokens, expected the ids"),
     ({"tokenizer": tokenizer_json(model=["x"])}, "has a list as model"),
-    ({"tokenizer": tokenizer_json(normalizer={"type": "NFKC"})}, "has the normalizer NFKC"),
+    ({"tokenizer": tokenizer_json(normalizer={"type": "NFKC"})}, "has the normalizer 'NFKC'"),
     (
         {"tokenizer": tokenizer_json(pre_tokenizer={"type": "ByteLevel"})},
-        "has the pre_tokenizer ByteLevel, expected BertPreTokenizer",
+        "has the pre_tokenizer 'ByteLevel', expected BertPreTokenizer",
     ),
     ({"tokenizer": tokenizer_json(added_tokens=["x"])}, "has an added token without content"),
     (
@@ -504,50 +504,3 @@ def test_a_bad_file_is_refused_in_a_sentence(
     files: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     assert message in refusal(tmp_path, **files)
-
-
-HOSTILE_VALUES = [
-    None, True, -1, 10**25, 1e300, float("nan"), "", "\ud800", "the", [], [None], {}, {"id": 1},
-]  # fmt: skip
-
-
-def test_no_damage_to_tokenizer_files_gives_anything_but_a_tokenizer_or_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    files: dict[str, bytes] = {}
-    # Writing thousands of files takes longer than reading them.
-    monkeypatch.setattr(Path, "exists", lambda self: self.name in files)
-    monkeypatch.setattr(Path, "read_text", lambda self, encoding: files[self.name].decode(encoding))
-    rng = random.Random(0)
-    outcomes = {"read": 0, "refused": 0}
-    sound = json.dumps(tokenizer_json()).encode()
-    for trial in range(4000):
-        if trial % 3 == 0:
-            value = tokenizer_json()
-            part = rng.choice([value, value["model"], value["normalizer"], value["model"]["vocab"]])
-            part[rng.choice(list(part))] = rng.choice(HOSTILE_VALUES)
-            files = {"tokenizer.json": json.dumps(value).encode()}
-        elif trial % 3 == 1:
-            damaged = bytearray(sound)
-            begin = rng.randrange(len(damaged))
-            damaged[begin : begin + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 3))
-            files = {"tokenizer.json": bytes(damaged)}
-        else:
-            text = bytearray(VOCAB_TXT.encode())
-            begin = rng.randrange(len(text))
-            text[begin : begin + rng.randint(0, 4)] = rng.randbytes(rng.randint(0, 3))
-            config = {"do_lower_case": True, "strip_accents": None, "model_max_length": 512}
-            config[rng.choice(list(config))] = rng.choice(HOSTILE_VALUES)
-            files = {
-                "vocab.txt": bytes(text),
-                "tokenizer_config.json": json.dumps(config).encode(),
-            }
-        try:
-            tokenizer = Tokenizer.from_folder("memory")
-        except ValueError as error:
-            assert str(error).startswith("memory") and "\n" not in str(error)
-            outcomes["refused"] += 1
-            continue
-        assert_sound(tokenizer.encode_with_offsets(["The towns"]), ["The towns"])
-        outcomes["read"] += 1
-    assert min(outcomes.values()) > 100

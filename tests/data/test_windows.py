@@ -387,6 +387,19 @@ def test_a_long_question_is_cut_and_counted() -> None:
     assert windows.first.tolist() == [7, 7] and windows.lengths.tolist() == [10, 10]
 
 
+def test_a_context_with_a_word_of_over_a_hundred_characters_is_listed() -> None:
+    long, longest = "x" * 101, "a" * 100
+    examples = [
+        example(f"a {long} b", long, id="1"),
+        example(f"a {longest} b"),
+        example(f"a {long} b", "b", id="3"),
+        example("x " * 101),
+    ]
+    windows = cut(examples)
+    assert windows.tokens.long_words == ["1", "3"]
+    assert labels(windows)[0] == (4, 4) and windows.misaligned == windows.lost == []
+
+
 def test_equal_contexts_are_tokenized_once_and_questions_keep_their_order() -> None:
     examples = [example("a b", "a", id="1"), example("c"), example("a b", "b", id="3")]
     windows = cut(examples)
@@ -420,6 +433,13 @@ def test_an_impossible_length_stride_or_step_is_refused(
         cut(examples, **settings)
 
 
+@pytest.mark.parametrize("flag", ["max_length", "doc_stride", "doc_step"])
+def test_a_number_that_no_array_holds_is_refused_by_its_flag(flag: str) -> None:
+    settings = {"max_length": 8, "doc_stride": 1} | {flag: 10**30}
+    with pytest.raises(ValueError, match=f"--{flag.replace('_', '-')} is 10{{30}}, expected at mo"):
+        cut([example("a")], **settings)
+
+
 def test_no_questions_and_a_question_length_of_zero_are_refused() -> None:
     with pytest.raises(ValueError, match="no questions to make windows of"):
         tokenize_squad([], TOKENIZER)
@@ -430,6 +450,7 @@ def test_no_questions_and_a_question_length_of_zero_are_refused() -> None:
 ALPHABET = [
     "a", "B", "dxy", "(1895-1943).", "\xe1", "a\u0301", "\uac01", "\u6771\u4eac", "\u05e9\u05b8",
     "\U0001f469\u200d\U0001f52c", "\u0130", "\ufb01", "x" * 101,
+    "[SEP]", "[MASK]", "\ud83d", "\u202edxy\u202c", "\u0627\u0644",
 ]  # fmt: skip
 GLUE = [" ", " ", "  ", "", "\n", "\xa0", "\u200d", "\x00", "\r\n", "\t"]
 
@@ -558,6 +579,7 @@ def test_the_inspector_adds_up_a_file(files: list[str], capsys: pytest.CaptureFi
         "lost answers: 1 (no window holds them, so they train as no answer): wide",
         "misaligned answers: 1 (they begin or end inside a token): part",
         "cut questions: 1 (longer than --max-question-length): none",
+        "over-long words: 0",
         "repaired answers: 1 (their offset was 1 or 2 characters off): off",
         "unmarked questions: 1 (without answers, so read as impossible): bare",
     ]
@@ -570,8 +592,11 @@ def test_the_inspector_refuses_an_unknown_question_and_a_folder_without_vocabula
         ValueError, match=r"--id x is no question of .*dev\.json; its first is fits"
     ):
         main([*files, "--id", "x"])
-    with pytest.raises(ValueError, match="has neither"):
+    with pytest.raises(ValueError, match="is neither a folder nor a name like"):
         main([*files[:3], str(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"has neither tokenizer\.json nor vocab\.txt"):
+        main([*files[:3], str(tmp_path / "empty")])
 
 
 def test_the_inspector_runs_as_the_command_data_windows(files: list[str]) -> None:

@@ -128,7 +128,10 @@ def test_thresholded_and_best_metrics_equal_a_slow_transcription(seed):
         na_probs[f"q{i}"] = rng.choice([0, 0.25, 0.5, 1, rng.random()])  # ints and many ties
     threshold = rng.choice([-1.0, 0.0, 0.25, 0.5, 1.0])
     ours = score(gold, predictions, na_probs, threshold)
-    assert ours == pytest.approx(slow_metrics(gold, predictions, na_probs, threshold), abs=1e-9)
+    wanted = slow_metrics(gold, predictions, na_probs, threshold)
+    for name in ("best_exact_thresh", "best_f1_thresh"):
+        assert ours[name] == wanted[name]
+    assert ours == pytest.approx(wanted, abs=1e-9)
 
 
 # --- the field's files
@@ -358,16 +361,42 @@ def test_the_command_takes_the_official_flags(tmp_path, capsys):
 def test_missing_predictions_are_named_and_refused(tmp_path, capsys):
     gold = squad_file(tmp_path, {"q": ["cat"], "r": [], "s": []})
     predictions = json_file(tmp_path, "p.json", {"r": ""})
-    with pytest.raises(ValueError, match=r"predictions lack 2 of the data's 3 .*first is q"):
+    with pytest.raises(
+        ValueError, match=r"predictions of .*p.json lack 2 of the data's 3 .*first is q"
+    ):
         main([gold, predictions])
     assert capsys.readouterr().out == "Missing prediction for q\nMissing prediction for s\n"
+
+
+def test_predictions_for_other_questions_are_told_of_and_do_not_count(tmp_path, capsys):
+    gold = squad_file(tmp_path, {"q": ["cat"]})
+    predictions = json_file(tmp_path, "p.json", {"r": "dog", "q": "cat", "s\n": ""})
+    told = r"p\.json has 2 predictions .* not in .*data\.json \(the first is r\); they do not count"
+    with pytest.warns(UserWarning, match=told):
+        assert main([gold, predictions]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 1
+
+
+def test_a_question_that_the_data_has_twice_counts_once_with_its_last_golds(tmp_path, capsys):
+    qas = [{"id": "q", "answers": [{"text": text}]} for text in ("cat", "dog", "cow")]
+    data = json_file(tmp_path, "data.json", {"data": [{"paragraphs": [{"qas": qas}]}]})
+    with pytest.warns(UserWarning, match=r"data\.json has 1 ids more than once .* is q\)"):
+        assert main([data, json_file(tmp_path, "p.json", {"q": "cow"})]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert (scored["total"], scored["exact"]) == (1, 100.0)
+
+
+def test_an_id_that_a_prediction_file_has_twice_is_refused(tmp_path):
+    gold = squad_file(tmp_path, {"q": ["cat"]})
+    with pytest.raises(ValueError, match=r"p\.json has the key 'q' twice in one object"):
+        main([gold, json_file(tmp_path, "p.json", '{"q": "cat", "q": "dog"}')])
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
         ("{", "is not JSON"),
-        ("[1]", "holds no JSON object"),
+        ("[1]", "holds a list in place of a JSON object"),
         ('{"data": [{"paragraphs": [{"qas": [{"id": "q"}]}]}]}', "paragraphs\\[0\\]: 'answers'"),
         ('{"data": [{"paragraphs": [{"qas": [{"id": 5, "answers": []}]}]}]}', "not a string"),
         ('{"version": "v2.0"}', "not in SQuAD format: the file: 'data'"),
@@ -385,10 +414,12 @@ def test_bad_data_files_are_refused_in_one_sentence(tmp_path, text, message):
     "predictions, na_probs, message",
     [
         ({"q": [{"text": "cat"}]}, None, "value of q is .*expected predictions"),
-        ({"q": "cat"}, {"q": "high"}, 'value of q is "high", expected probabilities'),
+        ({"q": "cat"}, {"q": "high"}, "value of q is 'high', expected probabilities"),
         ({"q": "cat"}, {"q": True}, "expected probabilities"),
-        ({"q": "cat"}, '{"q": NaN}', "value of q is NaN"),
-        ({"q": "cat"}, {}, "no-answer probabilities lack 1 of the data's 1"),
+        ({"q": "cat"}, '{"q": NaN}', "holds NaN, which is not JSON"),
+        ({"q": "cat"}, '{"q": 1e999}', "value of q is inf, expected probabilities"),
+        ({"q": "cat"}, {"q": -(10**400)}, "value of q is -1000"),
+        ({"q": "cat"}, {}, "probabilities of .*n.json lack 1 of the data's 1"),
     ],
 )
 def test_bad_values_are_refused_with_their_question(tmp_path, predictions, na_probs, message):
@@ -420,4 +451,4 @@ def test_the_command_reports_errors_in_one_line_and_loads_no_array_library(tmp_p
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert failed.returncode == 2 and failed.stderr.count("\n") == 1
-    assert "no.json cannot be read (No such file or directory)" in failed.stderr
+    assert "no.json does not exist; expected a SQuAD file" in failed.stderr

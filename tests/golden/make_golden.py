@@ -3,6 +3,7 @@
 For each family it writes, into a folder beside this file, a tiny model of random weights as
 transformers saves it (config.json, model.safetensors) and activations.safetensors: the inputs, and
 under "normal." and "small." what the stages put out, computed in float64 and rounded to float32.
+masked_lm.safetensors has a masked-LM head for the same encoder, and what its parts put out.
 Run again, it says by how much the new activations differ from the old ones.
 """
 
@@ -74,12 +75,29 @@ def their_config(family: str, **values: Any) -> Any:
     return DistilBertConfig(**{renamed.get(key, key): value for key, value in values.items()})
 
 
-def their_model(config: Any, seed: int) -> Any:
-    """Their question answering model with random weights in every parameter, in evaluation mode."""
-    from transformers import AutoModelForQuestionAnswering
+_THEIR_HEADS = {
+    "bert": {
+        "transform.dense": "cls.predictions.transform.dense",
+        "transform.activation": "cls.predictions.transform.transform_act_fn",
+        "transform": "cls.predictions.transform",
+        "decoder": "cls.predictions",
+    },
+    "distilbert": {
+        "transform.dense": "vocab_transform",
+        "transform.activation": "activation",
+        "transform": "vocab_layer_norm",
+        "decoder": "vocab_projector",
+    },
+}
+
+
+def their_model(config: Any, seed: int, task: str = "QuestionAnswering") -> Any:
+    """Their model of a task with random weights in every parameter, in evaluation mode."""
+    import transformers
 
     torch.manual_seed(seed)
-    model = AutoModelForQuestionAnswering.from_config(config, attn_implementation="eager")
+    auto = getattr(transformers, f"AutoModelFor{task}")
+    model = auto.from_config(config, attn_implementation="eager")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(std=0.3)
@@ -197,9 +215,36 @@ def make(family: str, folder: Path) -> None:
         print(f"{path}: same names: {set(old) == set(activations)}; largest difference:")
         print(max(float((old[k] - v).abs().max()) for k, v in activations.items() if k in old))
     save_file(activations, path, {"transformers": transformers.__version__})
+    make_masked_lm(family, config, inputs, folder)
     for file in sorted(folder.iterdir()):
         file.chmod(0o644)  # safetensors makes files that only their owner may read
         print(f"{file}: {file.stat().st_size} bytes")
+
+
+@torch.no_grad()
+def make_masked_lm(family: str, config: Any, inputs: dict[str, Tensor], folder: Path) -> None:
+    """Write masked_lm.safetensors: a head under the Hub's names, and its parts' outputs."""
+    model = their_model(config, SEED + 1, "MaskedLM")
+    left = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    assert left.unexpected_keys == ["qa_outputs.bias", "qa_outputs.weight"]
+    tensors = {
+        name: parameter.clone()
+        for name, parameter in model.named_parameters()
+        if not name.startswith(f"{family}.")
+    }
+    model.double()
+    real = inputs["attention_mask"].bool()
+    for stage, theirs in _THEIR_HEADS[family].items():
+
+        def keep(module: nn.Module, args: object, output: Tensor, stage: str = stage) -> None:
+            tensors[f"normal.{stage}"] = output[real].float()
+
+        model.get_submodule(theirs).register_forward_hook(keep)
+    arguments = {name: inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    if family == "distilbert":
+        del arguments["token_type_ids"]
+    model(**arguments)
+    save_file(tensors, folder / "masked_lm.safetensors")
 
 
 if __name__ == "__main__":

@@ -302,3 +302,30 @@ def test_on_a_gpu_the_padded_kernel_agrees_with_explicit_float64(
         assert float((ours.double() - theirs).abs().max()) <= tolerance * max(
             1.0, float(theirs.abs().max())
         )
+
+
+def test_sequences_of_one_length_are_one_call_on_a_cpu_that_does_what_one_call_each_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[int, ...]] = []
+    plain = F.scaled_dot_product_attention
+
+    def counted(query: Tensor, *args: Any, **options: Any) -> Tensor:
+        calls.append(tuple(query.shape))
+        return plain(query, *args, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    core = AttentionCore(K, 0.0)
+    together = PackedBatch.from_sequences([[1] * 37] * 4)
+    inputs = make_inputs(together)
+    output = core(*inputs, together)
+    gradients = torch.autograd.grad(output.square().sum(), inputs)
+    assert calls == [(4, H, 37, K)]
+    alone = PackedBatch.from_sequences([[1] * 37])
+    for b, part in enumerate(output.split(37)):
+        own = [x.detach()[b * 37 : b * 37 + 37].requires_grad_() for x in inputs]
+        context = core(*own, alone)
+        torch.testing.assert_close(context, part, rtol=0, atol=1e-14)
+        wanted = torch.autograd.grad(context.square().sum(), own)
+        for ours, theirs in zip(gradients, wanted, strict=True):
+            torch.testing.assert_close(ours[b * 37 : b * 37 + 37], theirs, rtol=0, atol=1e-13)

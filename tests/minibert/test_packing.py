@@ -193,3 +193,15 @@ def test_a_batch_on_the_gpu_pads_as_on_the_cpu_without_waiting_for_it() -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(padded.cpu(), ids * mask) and torch.equal(real.cpu(), mask.bool())
     assert torch.equal(unpadded.cpu(), batch.input_ids)
+
+
+def test_a_batch_without_padding_is_padded_and_unpadded_without_a_copy() -> None:
+    batch = PackedBatch.from_sequences([[1, 2, 3], [4, 5, 6]])
+    values = torch.arange(12.0).view(6, 2)
+    padded = batch.pad(values)
+    assert batch.is_rectangular and padded.shape == (2, 3, 2)
+    assert padded.data_ptr() == values.data_ptr() == batch.unpad(padded).data_ptr()
+    assert torch.equal(batch.unpad(padded), values)
+    assert not PackedBatch.from_sequences([[1, 2, 3], [4, 5]]).is_rectangular
+    left = PackedBatch.from_padded(torch.ones(2, 3), torch.tensor([[0, 1, 1], [0, 1, 1]]))
+    assert not left.is_rectangular and left.pad(torch.ones(4)).tolist() == [[0, 1, 1]] * 2

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from minibert import BertConfig, BertForQuestionAnswering, PackedBatch, attention
 from minibert.attention import Kernel
 from minibert.heads import span_loss_sum
-from minibert.weights import QUESTION_ANSWERING, load_weights, their_names
+from minibert.weight_names import QUESTION_ANSWERING, their_names
+from minibert.weights import load_weights
 from tests.golden.make_golden import their_config, their_model, their_stages
 from tests.golden.stages import assert_climbs, record, stage_names
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert import BertConfig, BertForQuestionAnswering
-from minibert.weights import QUESTION_ANSWERING, load_weights, read_tensors, write_file
+from minibert.weight_names import QUESTION_ANSWERING
+from minibert.weights import load_weights, read_tensors, write_file
 from tests.golden.stages import FAMILIES, GOLDEN
 
 Tensors = dict[str, Tensor]
@@ -426,22 +427,24 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        b"",
-        b"[]",
-        b"{}",
-        b'{"weight_map": []}',
-        b'{"weight_map": {"a": 1, "b": "c"}}',
-        b'{"weight_map": {"a": ["b"]}}',
-        b"\xff\xfe",
-        b"[" * 100_000,
+        (b"", "is empty; expected a safetensors index"),
+        (b"[]", "holds a list in place of a JSON object"),
+        (b"{}", "has no weight_map"),
+        (b'{"weight_map": []}', "has no weight_map"),
+        (b'{"weight_map": {}}', "has no weight_map"),
+        (b'{"weight_map": {"a": 1, "b": "c"}}', "names the shard 1, not a plain file"),
+        (b'{"weight_map": {"a": ["b"]}}', "names the shard ['b'], not a plain file"),
+        (b'{"weight_map": {"a": "b", "a": "c"}}', "has the key 'a' twice in one object"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_what_is_no_index_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_index_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     write_shards(tmp_path)
     (tmp_path / INDEX).write_bytes(content)
-    assert f"{INDEX} is not a safetensors index" in index_error(tmp_path)
+    assert f"{INDEX} {message}" in index_error(tmp_path)
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:

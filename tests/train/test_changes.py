@@ -11,6 +11,7 @@ import torch
 
 import train.loop
 from minibert import BertForQuestionAnswering
+from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.environment import environment
@@ -86,7 +87,7 @@ def test_every_changed_setting_is_refused_and_all_are_listed_with_old_and_new(be
     wanted = [f"--{name} {shown}" for name, (_, shown) in {**CHANGES, "amp": _AMP}.items()]
     assert re.search(r"\((.*)\)", str(refused.value))[1].split("; ") == sorted(wanted)
     assert before == ((begun / "options.json").read_bytes(), (begun / "log.jsonl").read_bytes())
-    print(f"\nreliability: R8: {len(CHANGES) + 1} changed settings and 4 changed files refused")
+    figure("R8", f"{len(CHANGES) + 1} changed settings and 4 changed files refused")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_folder_in_use_is_refused_by_its_owners_number_until_the_owner_is_gone
     assert finish(owner) == -signal.SIGKILL
     assert (run / ".lock").read_text() == f"{owner}\n"
     assert finish(start(resume(run))) == 0
-    print("\nreliability: R9: second process refused by number; stale lock after kill -9 ignored")
+    figure("R9", "second process refused by number; stale lock after kill -9 ignored")
 
 
 def test_a_run_that_began_in_the_meantime_is_not_written_over(files, begun, tmp_path):
@@ -210,7 +211,7 @@ def test_a_model_can_be_saved_over_the_folder_it_was_loaded_from(begun, tmp_path
     for name, value in again.state_dict().items():
         assert torch.equal(value, before[name] + 0.25), name
         assert torch.equal(value, model.state_dict()[name]), name
-    print("\nreliability: R10: a model saved over its own files loads bit for bit")
+    figure("R10", "a model saved over its own files loads bit for bit")
 
 
 def test_a_run_never_deletes_the_model_it_starts_from(files, begun, tmp_path):

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load
 from torch import nn
 
+from minibert import BertConfig, BertForMaskedLM, PackedBatch
+from minibert.heads import masked_lm_loss_sum
 from minibert.weights import write_file
+from tests.reliability import figure
 from train.best import publish, seal, staged
 from train.checkpoint import (
     TrainState,
@@ -160,6 +164,49 @@ def test_a_model_of_other_sizes_is_refused(tmp_path):
         load_checkpoint(folder, model, optimizer, torch.amp.GradScaler("cpu"))
 
 
+def test_a_decoder_tied_to_the_embeddings_is_stored_once_and_stays_tied(tmp_path):
+    def steps(model, optimizer, scaler, updates):
+        batch = PackedBatch.from_sequences([[2, 9, 4, 8, 3], [2, 4, 3]])
+        rows, labels = torch.tensor([2, 6]), torch.tensor([7, 10])
+        for _ in range(updates):
+            logits = model(batch, rows)
+            masked_lm_loss_sum(logits, labels, torch.ones(2)).backward()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01
+            optimizer.step()
+            optimizer.zero_grad()
+        return model, optimizer, scaler
+
+    def fresh(seed):
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=11, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=12, max_position_embeddings=6, hidden_dropout_prob=0,
+            attention_probs_dropout_prob=0,
+        )  # fmt: skip
+        model = BertForMaskedLM(config)
+        return model, make_optimizer(model, TrainOptions()), torch.amp.GradScaler(enabled=False)
+
+    one = steps(*fresh(0), 2)
+    folder = save_checkpoint(tmp_path, *one, TrainState(update=2), 0, keep=1)
+    stored = load((folder / "model.safetensors").read_bytes())
+    assert stored.keys() == {name for name, _ in one[0].named_parameters()}
+    assert [name for name, tensor in stored.items() if tensor.shape == (11, 8)] == [
+        "encoder.embeddings.word.weight"
+    ]
+    two = fresh(5)
+    load_checkpoint(folder, *two)
+    steps(*one, 2)
+    steps(*two, 2)  # a decoder that had come apart would now learn something else
+    for (name, ours), theirs in zip(one[0].named_parameters(), two[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    word = two[0].encoder.embeddings.word.weight
+    with torch.no_grad():
+        hidden = two[0].transform(two[0].encoder(PackedBatch.from_sequences([[2, 3]])))
+        logits = two[0](PackedBatch.from_sequences([[2, 3]]))
+    torch.testing.assert_close(logits, hidden @ word.T + two[0].decoder.bias)
+
+
 def test_a_save_flushes_every_file_and_folder_before_the_name_that_needs_them(
     tmp_path, monkeypatch
 ):
@@ -175,7 +222,7 @@ def test_a_save_flushes_every_file_and_folder_before_the_name_that_needs_them(
         "flush checkpoints",
     ]
     assert events[-1] == "rename update-000001 .update-000001.tmp"  # only now the oldest goes
-    print(f"\nreliability: R4: {len(files)} files and 2 folders flushed around one renaming")
+    figure("R4", f"{len(files)} files and 2 folders flushed around one renaming")
 
 
 def test_saving_the_same_update_again_never_leaves_it_without_a_checkpoint(tmp_path, monkeypatch):

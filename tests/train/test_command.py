@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.squad import read_squad
 from tests.forked import forked
@@ -202,7 +203,7 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
     good = (files / "train.json").read_text()
     assert_one_sentence(with_train(""), "bad.json", "empty")
     assert_one_sentence(with_train("{"), "not JSON", "line 1")
-    assert_one_sentence(with_train("[]"), "'data'")
+    assert_one_sentence(with_train("[]"), "holds a list")
     assert_one_sentence(with_train('{"data": []}'), "no questions")
     shifted = json.loads(good)
     question = shifted["data"][0]["paragraphs"][0]["qas"][0]
@@ -303,6 +304,15 @@ def test_a_failing_save_says_which_checkpoint_is_good(files, tmp_path, monkeypat
     assert status == 4
     assert "update 4" in errors
     assert "of update 2" in errors
+
+
+def test_deterministic_refuses_an_operation_that_is_not(files, tmp_path, monkeypatch):
+    def scattering(*anything):
+        torch.zeros(5).put_(torch.tensor([1]), torch.tensor([1.0]))
+
+    monkeypatch.setattr("minibert.heads.BertForQuestionAnswering.forward", scattering)
+    words = little_arguments(files, tmp_path / "run", "--deterministic")
+    assert_one_sentence(command(*words), "--deterministic", "put_")
 
 
 def test_dropout_takes_the_place_of_the_models_rates(files, tmp_path):

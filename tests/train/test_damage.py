@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import train.loop
+from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.checkpoint import list_checkpoints
@@ -97,7 +98,7 @@ def test_every_damage_is_found_and_the_run_ends_the_same(files, tmp_path):
         assert result(run) == expected, what
         assert (run / "checkpoints" / "damaged-update-000004").is_dir()
         shutil.rmtree(run)
-    print(f"\nreliability: R3: {len(DAMAGES)} of {len(DAMAGES)} kinds of damage found")
+    figure("R3", f"{len(DAMAGES)} of {len(DAMAGES)} kinds of damage found")
 
 
 def test_what_a_killed_save_leaves_behind_is_no_damage(files, tmp_path):

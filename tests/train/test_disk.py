@@ -11,6 +11,7 @@ import pytest
 
 import train.disk
 import train.loop
+from tests.reliability import figure
 from tests.train.killing import finish, go_on, result, start
 from tests.train.little import little_arguments, write_little
 from train.checkpoint import list_checkpoints, verify_checkpoint
@@ -80,7 +81,7 @@ def test_a_limit_on_file_sizes_anywhere_ends_with_status_4_and_can_be_resumed(fi
         assert not list(run.rglob("*.tmp"))
         shutil.rmtree(run)
     assert {"error: the checkpoint", "error: the log", "error: the disk"} <= spoken
-    print(f"\nreliability: R6: file sizes limited to {len(limits) + 1} values, 0 differences after")
+    figure("R6", f"file sizes limited to {len(limits) + 1} values, 0 differences after")
 
 
 def test_a_full_disk_ends_with_status_4_and_the_run_goes_on_when_there_is_room(files, tmp_path):
@@ -116,7 +117,7 @@ def test_a_full_disk_ends_with_status_4_and_the_run_goes_on_when_there_is_room(f
             shutil.rmtree(run)
     finally:
         subprocess.run(["umount", disk], check=True)
-    print("\nreliability: R6: a full 4 MB disk at 5 fill levels, 0 differences after")
+    figure("R6", "a full 4 MB disk at 5 fill levels, 0 differences after")
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])

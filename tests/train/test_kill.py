@@ -14,6 +14,7 @@ import pytest
 
 import eval.predict
 from minibert import BertForQuestionAnswering
+from tests.reliability import figure
 from tests.train.killing import at_file_event, finish, go_on, result, start
 from tests.train.little import little_arguments, write_little
 from train.checkpoint import list_checkpoints, verify_checkpoint
@@ -105,8 +106,8 @@ def test_killed_before_any_change_of_a_file_a_run_ends_the_same(place, whole):
     assert had_checkpoint
     assert had_best
     seconds = time.monotonic() - started
-    print(f"\nreliability: R2: {points} kill points, 0 differences, {seconds:.0f} s")
-    print(f"reliability: R5: a good checkpoint and a whole best/ at all {points} (keeping 1)")
+    figure("R2", f"{points} kill points, 0 differences, {seconds:.0f} s")
+    figure("R5", f"a good checkpoint and a whole best/ at all {points} (keeping 1)")
 
 
 def test_a_run_killed_fifty_times_at_random_ends_the_same(place, whole):
@@ -128,7 +129,7 @@ def test_a_run_killed_fifty_times_at_random_ends_the_same(place, whole):
     assert finish(start(go_on(arguments, run))) == 0
     assert result(run) == result(reference)
     seconds = time.monotonic() - started
-    print(f"\nreliability: R2: {kills} random kills of one run, 0 differences, {seconds:.0f} s")
+    figure("R2", f"{kills} random kills of one run, 0 differences, {seconds:.0f} s")
 
 
 def test_a_prediction_killed_before_any_change_of_a_file_can_be_repeated(place, whole):
@@ -153,7 +154,7 @@ def test_a_prediction_killed_before_any_change_of_a_file_can_be_repeated(place, 
         assert {n: c for n, c in content(folder).items() if n in expected} == expected
         shutil.rmtree(folder)
     assert points >= 8
-    print(f"\nreliability: R2: {points} kill points while predictions are written, 0 differences")
+    figure("R2", f"{points} kill points while predictions are written, 0 differences")
 
 
 def test_an_export_killed_before_any_change_of_a_file_leaves_old_or_new_files(place, whole):
@@ -179,4 +180,4 @@ def test_an_export_killed_before_any_change_of_a_file_leaves_old_or_new_files(pl
         assert finish(start([], command=export)) == 0
         assert {name: (old / name).read_bytes() for name in new} == new
     assert points >= 4
-    print(f"\nreliability: R2: {points} kill points while a model is exported, 0 torn files")
+    figure("R2", f"{points} kill points while a model is exported, 0 torn files")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import eval.predict
+from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.make_run import LAST_UPDATE, RUNS
 from train.resuming import FORMAT
@@ -32,7 +33,7 @@ def test_there_is_a_run_of_every_format():
     assert FORMATS == [f"format-{number}" for number in range(FORMAT + 1)]
     newest = json.loads((RUNS / FORMATS[-1] / "run" / "options.json").read_bytes())
     assert newest["format"] == FORMAT
-    print(f"\nreliability: R11: runs of {len(FORMATS)} formats resumed and predicted from")
+    figure("R11", f"runs of {len(FORMATS)} formats resumed and predicted from")
 
 
 def test_a_run_goes_on_where_it_was(folder):

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from minibert.config import BertConfig
-from minibert.heads import BertForQuestionAnswering
+from minibert.heads import BertForMaskedLM, BertForQuestionAnswering
 from train.optim import (
     learning_rate,
     linear_decay,
@@ -80,3 +80,15 @@ def test_optimizers_differ_in_how_they_decay():
         optimizer.step()
         weights.append(layer.weight.detach())
     assert (weights[0] - weights[1]).abs().max() > 1e-3
+
+
+def test_a_tied_parameter_lands_in_one_group_once():
+    model = BertForMaskedLM(BertConfig(**TINY))
+    decayed, plain = parameter_groups(model, 0.01)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert "encoder.embeddings.word.weight" in {names[id(p)] for p in decayed["params"]}
+    assert "decoder.bias" in {names[id(p)] for p in plain["params"]}
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight, second.bias = first.weight, first.bias
+    decayed, plain = parameter_groups(nn.Sequential(first, second), 0.01)
+    assert (decayed["params"], plain["params"]) == ([first.weight], [first.bias])

@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.run import Run
@@ -63,9 +64,10 @@ def test_resuming_at_any_update_changes_no_bit(files, tmp_path, precision, parts
         assert run_in_new_process(["--resume", "--output-dir", str(run)]) == 0
         assert result(run) == expected, f"stopped after update {stop_at}"
         shutil.rmtree(run)
-    print(
-        f"\nreliability: R1: {precision}, {parts} micro-batches: stopped after each of "
-        f"{len(updates)} updates, 0 differences"
+    figure(
+        "R1",
+        f"{precision}, {parts} micro-batches: stopped after each of {len(updates)} updates, "
+        "0 differences",
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import eval.answerer
 import train.loop
+from tests.reliability import figure
 from tests.train.killing import at_file_event, finish, go_on, result, start
 from tests.train.little import little_arguments, write_little
 from train.checkpoint import list_checkpoints, verify_checkpoint
@@ -74,9 +75,10 @@ def test_thirty_signals_while_training_evaluating_and_saving_lose_nothing(files,
     assert slowest < 10
     assert finish(start(["--resume", "--output-dir", str(run)])) == 0
     assert result(run) == result(files / "whole")
-    print(
-        f"\nreliability: R7: 30 signals in training, evaluation and saving of one run, slowest "
-        f"exit {slowest:.1f} s, 0 differences"
+    figure(
+        "R7",
+        f"30 signals in training, evaluation and saving of one run, slowest exit {slowest:.1f} s, "
+        "0 differences",
     )
 
 
