@@ -129,7 +129,7 @@ def test_dropout_acts_where_the_architecture_has_it(
     monkeypatch.setattr(F, "dropout", dropout)
     monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
     wide = (0.3, (9, 24))
-    probs = [(0.2, (3, 4, 4, 4))] if explicit else [(0.2, (4, n, 6)) for n in (4, 2, 3)]
+    probs = [(0.2, (3, 4, 4, 4))] if explicit else [(0.2, (1, 4, n, 6)) for n in (4, 2, 3)]
     layer = [*probs, *([wide] if family == "bert" else []), wide]
     model.train()(make_batch())
     assert calls == [wide, *layer, *layer]
