@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python -m train.squad --demo --output-dir $(RUN) --overwrite
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
 	$(BIN)/python -m ruff format --check .

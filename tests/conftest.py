@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,19 @@ def pytest_configure() -> None:
     guard.install()
 
 
+_of_workers: list[str] = []  # what the guard saw in the processes of pytest-xdist
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _of_workers.extend(getattr(node, "workeroutput", {}).get("guard", ()))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    for line in guard.findings():
+    if hasattr(session.config, "workeroutput"):  # one of several: the first process tells
+        session.config.workeroutput["guard"] = guard.findings()
+        return
+    for line in [*guard.findings(), *_of_workers]:
         print(f"\nERROR: {line}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

