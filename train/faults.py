@@ -56,6 +56,7 @@ def halve_micro_batches(
         f"{state.accumulate}, the same windows in every update ({reason})",
         file=sys.stderr,
     )
+    error.__traceback__ = None  # its frames hold the tensors of the failed update
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what is left is in pieces of the old sizes
     return replace(plan, accumulate=state.accumulate)

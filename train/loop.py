@@ -94,7 +94,7 @@ def make_update(
         losses.append(loss.detach())
     scaler.unscale_(optimizer)  # so that the clip sees true gradients
     grad_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # the only wait for the device
+    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # here the host waits for the device
     update = Update(values, norm, scaler.get_scale())
     if update.is_finite:
         if clip_norm:
