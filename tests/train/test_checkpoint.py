@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from minibert.weights import write_file
+from minibert.files import write_file
 from tests.reliability import figure
 from train.best import publish, seal, staged
 from train.checkpoint import (
