@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data.command import parser, run_command
+from minibert.files import cache_folder
 
 BASE_URL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
 GIT_BLOB_IDS = {
@@ -31,12 +32,6 @@ _MAX_BYTES = 100_000_000  # the largest has 42 MB: a server that sends more send
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30.0  # without a byte
 _WAYS_OUT = "try again, or give local files (--train-file, --dev-file), or try --demo"
-
-
-def cache_folder() -> Path:
-    """The user's cache folder: MINIBERT_CACHE, else minibert/ in XDG_CACHE_HOME or ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("MINIBERT_CACHE") or os.path.join(home, "minibert"))
 
 
 def squad_file(

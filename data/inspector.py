@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse
+from data.ledger import ledger
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from data.windows import Windows
 
 _SHOWN = 60  # characters of a text that are printed
-_LISTED = 5  # question ids that are printed
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         chosen = [example for example in chosen if example.id == options.id]
         if not chosen:
             raise UsageError(
-                f"--id {options.id} is no question of {options.data_file}; "
+                f"--id {named(options.id)} is no question of {options.data_file}; "
                 f"its first is {named(squad.examples[0].id)}"
             )
     windows = make_windows(
@@ -92,17 +92,8 @@ def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None
         f"  {windows.lengths.sum()} tokens in all windows; a window has {middle} (p50), "
         f"{long} (p90), {longest} (max); {full:.1%} have --max-length"
     )
-    for what, why, ids in (
-        ("lost answers", "no window holds them, so they train as no answer", windows.lost),
-        ("misaligned answers", "they begin or end inside a token", windows.misaligned),
-        ("cut questions", "longer than --max-question-length", tokens.cut_questions),
-        ("over-long words", "of over 100 characters, each one [UNK]", tokens.long_words),
-        ("repaired answers", "their offset was 1 or 2 characters off", squad.repaired),
-        ("unmarked questions", "without answers, so read as impossible", squad.unmarked),
-    ):
-        more = ", ..." if len(ids) > _LISTED else ""
-        listed = f" ({why}): {', '.join(map(named, ids[:_LISTED]))}{more}" if ids else ""
-        print(f"  {what}: {len(ids)}{listed}")
+    for line in ledger(squad, windows, with_zeros=True):
+        print(f"  {line}")
 
 
 def show_question(squad: "SquadData", windows: "Windows") -> None:
@@ -125,6 +116,8 @@ def show_question(squad: "SquadData", windows: "Windows") -> None:
         print("  LONG WORD: a word of over 100 characters is one [UNK] in the context")
     if windows.misaligned:
         print("  MISALIGNED: the answer begins or ends inside a token")
+    if windows.trimmed:
+        print("  TRIMMED: white space at the answer's edge is not labelled")
     print(f"context: {len(context)} characters, {len(pieces.ids)} tokens")
     for w in range(len(windows)):
         begin, end = int(windows.start[w]), int(windows.start[w] + windows.count[w])

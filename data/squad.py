@@ -66,7 +66,7 @@ class SquadData:
         has_impossible: True for v2 data (some question is impossible).
         repaired: ids of answers whose offset was corrected.
         unmarked: ids of questions without answers, but not marked impossible, in a file where
-            others have answers; they count as impossible.
+            others have answers or a mark; they count as impossible.
     """
 
     path: Path
@@ -77,8 +77,9 @@ class SquadData:
 
     @property
     def has_answers(self) -> bool:
-        """Whether any question has a gold answer (a test file has none)."""
-        return any(example.answers for example in self.examples)
+        """Whether the right answers are known: some question has one, or is marked impossible (in a
+        test file none is either)."""
+        return any(example.answers or example.is_impossible for example in self.examples)
 
 
 def read_squad(path: str | Path) -> SquadData:
@@ -137,9 +138,10 @@ def read_squad(path: str | Path) -> SquadData:
     if not examples:
         raise ValueError(f"{path} holds no questions; expected a SQuAD v1.1 or v2.0 file")
     # v2 marks "no answer" twice, by flag and by an empty list. Where other questions of the file
-    # have answers an empty list alone means it too; a file without any answer is a test file.
+    # have answers or the flag an empty list alone means it too; a file without either is a test
+    # file.
     unmarked: list[str] = []
-    if any(example.answers for example in examples):
+    if any(example.answers or example.is_impossible for example in examples):
         for e, example in enumerate(examples):
             if not example.answers and not example.is_impossible:
                 unmarked.append(example.id)

@@ -7,7 +7,6 @@ tokenization.py.)
 """
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from data.tokenizer_files import MAX_WORD_CHARACTERS, SPECIAL_TOKENS, read_tokenizer_files
+from minibert.files import write_file
 
 WORDS_A_LINE = 1024  # words handed to the library as one text
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -171,7 +171,11 @@ class Tokenizer:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and vocab.txt, as the Hub has them."""
+        """Write tokenizer.json, tokenizer_config.json and vocab.txt, as the Hub has them.
+
+        Raises:
+            OSError: disk full or not writable; each file is the old one or the new one, whole.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hub = self._make_backend()
@@ -198,9 +202,7 @@ class Tokenizer:
             ("tokenizer_config.json", json.dumps(config, indent=2) + "\n"),
             ("vocab.txt", "".join(f"{token}\n" for token in self.tokens)),
         ):
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(temporary, folder / name)
+            write_file(folder / name, text.encode())
 
     def _make_backend(self) -> Backend:
         backend = Backend(

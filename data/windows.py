@@ -132,7 +132,9 @@ class Windows:
         end_positions: (W,) token of the window where the answer ends, inclusive; 0 for none.
         lost: ids of questions whose answer lies wholly in no window.
         misaligned: ids of questions whose answer's characters do not begin and end with tokens, so
-            that the labelled tokens read differently from the answer.
+            that the labelled tokens read longer than the answer.
+        trimmed: ids of questions whose answer has white space (or what else the tokenizer drops) at
+            its edge, so that the labelled tokens read shorter than the answer.
     """
 
     tokens: TokenizedSquad
@@ -144,6 +146,7 @@ class Windows:
     end_positions: Ints
     lost: list[str]
     misaligned: list[str]
+    trimmed: list[str]
 
     def __len__(self) -> int:
         return len(self.example)
@@ -217,7 +220,7 @@ def make_windows(
     start = (np.arange(len(example)) - earlier[example]) * step[example]
     count = np.minimum(room[example], length[example] - start)
     first = 2 + question_length[example]
-    answer, lost, misaligned = _answer_tokens(tokens)
+    answer, lost, misaligned, trimmed = _answer_tokens(tokens)
     begin, end = answer[example].T  # (W,) each
     holds = (begin >= start) & (end < start + count)
     lost |= (answer[:, 0] >= 0) & (np.bincount(example[holds], minlength=len(room)) == 0)
@@ -231,19 +234,24 @@ def make_windows(
         end_positions=np.where(holds, first + end - start, 0),
         lost=[tokens.examples[e].id for e in np.flatnonzero(lost)],
         misaligned=[tokens.examples[e].id for e in np.flatnonzero(misaligned)],
+        trimmed=[tokens.examples[e].id for e in np.flatnonzero(trimmed)],
     )
 
 
-def _answer_tokens(tokens: TokenizedSquad) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Characters of the first gold answer -> the smallest run of context tokens that covers them.
+def _answer_tokens(
+    tokens: TokenizedSquad,
+) -> tuple[Ints, NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Characters of the first gold answer -> the run of context tokens that have any of them.
 
-    So "1895" in "(1895-1943)." is the token "1895", and "apan" in "Japan" is the token "japan".
-    Of tokens that share their characters, as the parts of a Hangul syllable do, all are taken;
-    run_qa takes the last of them for the start and the first for the end.
+    So "1895" in "(1895-1943)." is the token "1895", "apan" in "Japan" is the token "japan", and so
+    is " Japan", of which run_qa would take the word before as well. Of tokens that share their
+    characters, as the parts of a Hangul syllable do, all are taken; run_qa takes the last of them
+    for the start and the first for the end.
 
     Returns:
-        first and last token, inclusive: (E, 2), -1 where there is no answer or no run covers it;
-        where there is an answer but no run: (E,); where the run is longer than the answer: (E,).
+        first and last token, inclusive: (E, 2), -1 where there is no answer or no token of it;
+        where there is an answer but no token: (E,); where the run reads longer than the answer:
+        (E,); where it reads shorter, white space having no token: (E,).
     """
     characters = np.full((len(tokens.examples), 2), -1, np.int64)
     for e, example in enumerate(tokens.examples):
@@ -257,14 +265,15 @@ def _answer_tokens(tokens: TokenizedSquad) -> tuple[Ints, NDArray[np.bool_], NDA
     token_shift = np.repeat(shift, np.diff(texts.bounds))
     starts, ends = texts.char_starts + token_shift, texts.char_ends + token_shift
     wanted = characters + shift[tokens.context_of, None]
-    at = starts.searchsorted(wanted[:, 0], "right") - 1  # last token that begins at or before it
-    to = ends.searchsorted(wanted[:, 1], "left")  # first token that ends at or after it
-    begin, end = texts.bounds[tokens.context_of], texts.bounds[tokens.context_of + 1]
-    found = has_answer & (at >= begin) & (to < end)
-    at, to, begin, wanted = at[found], to[found], begin[found], wanted[found]
-    misaligned = np.zeros_like(found)
-    misaligned[found] = (starts[at] != wanted[:, 0]) | (ends[to] != wanted[:, 1])
+    at = ends.searchsorted(wanted[:, 0], "right")  # first token that ends after the answer's start
+    to = starts.searchsorted(wanted[:, 1], "left") - 1  # last token that begins before its end
+    found = has_answer & (at <= to)
+    at, to, wanted = at[found], to[found], wanted[found]
+    misaligned, trimmed = np.zeros_like(found), np.zeros_like(found)
+    misaligned[found] = (starts[at] < wanted[:, 0]) | (ends[to] > wanted[:, 1])
+    trimmed[found] = (starts[at] > wanted[:, 0]) | (ends[to] < wanted[:, 1])
+    begin = texts.bounds[tokens.context_of][found]
     run = np.full_like(characters, -1)
     run[found, 0] = starts.searchsorted(starts[at], "left") - begin
     run[found, 1] = ends.searchsorted(ends[to], "right") - 1 - begin
-    return run, has_answer & ~found, misaligned
+    return run, has_answer & ~found, misaligned, trimmed

@@ -26,10 +26,10 @@ from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Ints, Windows, make_windows, tokenize_squad
 from eval.spans import Decoded, decode
 from minibert.device import choose_amp_dtype, choose_device
+from minibert.files import write_file
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from minibert.hub import find_model
 from minibert.strict_json import named, read_object, shown
-from minibert.weights import write_file
 
 SETTINGS_FILE = "qa_settings.json"
 

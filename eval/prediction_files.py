@@ -3,12 +3,13 @@
 import json
 import math
 import operator
-import os
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from minibert.files import write_file
 
 if TYPE_CHECKING:
     from eval.spans import Decoded
@@ -122,10 +123,4 @@ def write_json(path: str | Path, mapping: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"{path} was to hold NaN or an infinity, which JSON has not; it is not written"
             ) from None
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(Path(path), content)

@@ -124,6 +124,9 @@ def find_spans(
 ) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
     """Find the n best spans of every window, exactly, among all valid pairs.
 
+    K below is n_best, or less where no window can have so many spans: what is asked for does not
+    decide how much memory is taken.
+
     Args:
         start_logits: (N,) float32, all windows one after another.
         end_logits: (N,) float32.
@@ -135,9 +138,9 @@ def find_spans(
         max_answer_length: tokens in the longest span.
 
     Returns:
-        Scores (W, n_best) float32, best first, and the spans' starts and ends (W, n_best) int32,
-        inclusive, counted from the window's first context token. Where a window has fewer spans the
-        rest is -inf and -1. Ties: the earlier start, then the shorter span.
+        Scores (W, K) float32, best first, and the spans' starts and ends (W, K) int32, inclusive,
+        counted from the window's first context token. Where a window has fewer spans the rest is
+        -inf and -1. Ties: the earlier start, then the shorter span.
 
     Raises:
         ValueError: n_best or max_answer_length below 1, or a logit that is not finite.
@@ -156,6 +159,8 @@ def find_spans(
                 "finite; the model's weights or its arithmetic are broken"
             )
     windows = len(count)
+    longest = int(count.max(initial=0))
+    n_best = min(n_best, max(1, longest * min(max_answer_length, longest)))
     scores = np.full((windows, n_best), -np.inf, np.float32)
     starts = np.full((windows, n_best), -1, np.int32)
     ends = np.full((windows, n_best), -1, np.int32)
@@ -189,9 +194,10 @@ def _search_block(
     end[:, :length] = np.where(outside, -np.inf, end_logits[index])
 
     best = start + _sliding_maximum(end, band)  # (B, T): the best score of each start
-    keep = min(n_best, length)
-    floor = np.partition(best, length - keep, axis=1)[:, length - keep]  # (B,): the n-th best of it
-    floor = np.maximum(floor, LOWEST)  # a window shorter than n: everything but the padding
+    # (B,): the n-th best of it; a window of fewer starts keeps every span, whoever its neighbours
+    floor = np.full(rows, LOWEST, np.float32)
+    if n_best <= length:
+        floor = np.maximum(np.partition(best, length - n_best, axis=1)[:, length - n_best], LOWEST)
     place = np.flatnonzero(best >= floor[:, None])  # (R,) starts, by window; all ties stay
     row = place // length
     kept_start = place - row * length

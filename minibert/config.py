@@ -8,7 +8,10 @@ from typing import Any
 
 from minibert.strict_json import read_object, shown
 
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
+ACTIVATIONS = (
+    *("gelu", "gelu_python", "gelu_new", "gelu_pytorch_tanh"),
+    *("relu", "silu", "swish", "tanh"),
+)
 FAMILIES = ("bert", "distilbert")
 
 # The largest sizes believed: a model of 10^9 layers would be built until memory ends.
@@ -64,7 +67,8 @@ class BertConfig:
         num_hidden_layers: encoder layers (L).
         num_attention_heads: heads per layer (H); divides hidden_size.
         intermediate_size: width inside the feed-forward block (F).
-        hidden_act: "gelu" is the exact erf form; "gelu_new" and "gelu_pytorch_tanh" the tanh form.
+        hidden_act: "gelu" ("gelu_python") is the exact erf form; "gelu_new" and "gelu_pytorch_tanh"
+            the tanh form; "swish" is "silu".
         hidden_dropout_prob: after embeddings, attention output (not DistilBERT) and feed-forward
             output.
         attention_probs_dropout_prob: on the attention probabilities.

@@ -79,15 +79,18 @@ class Activation(nn.Module):
     """The feed-forward block's non-linearity, by its name in config.json.
 
     "gelu" is x * Phi(x) with the exact erf (Hendrycks and Gimpel 2016); the two tanh spellings are
-    their approximation, which differs by up to 5e-4.
+    their approximation, which differs by up to 5e-4. "gelu_fast" is left out: its constants are cut
+    to ten digits, so that it equals neither.
     """
 
     FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {  # noqa: RUF012  a constant table
         "gelu": F.gelu,
+        "gelu_python": F.gelu,
         "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
         "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
         "relu": F.relu,
         "silu": F.silu,
+        "swish": F.silu,
         "tanh": torch.tanh,
     }
 
@@ -153,8 +156,23 @@ class BertModel(nn.Module):
         self.apply(self._initialise)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Packed ids -> the last layer's (N, D)."""
-        hidden_states = self.embeddings(batch)  # (N, D)
+        """Packed ids -> the last layer's (N, D).
+
+        Raises:
+            ValueError: a sequence with more tokens than the model has positions; on a CPU also an
+                id or token type that it has not (a GPU would have to be waited for).
+        """
+        longest = self.config.max_position_embeddings
+        if batch.max_length > longest:
+            raise ValueError(
+                f"the batch has a sequence of {batch.max_length} tokens, the model only {longest} "
+                "positions; cut the text into windows"
+            )
+        try:
+            hidden_states = self.embeddings(batch)  # (N, D)
+        except IndexError:  # asking afterwards costs nothing where all is well
+            _refuse_out_of_range(batch, self.config)
+            raise
         for layer in self.layers:
             hidden_states = layer(hidden_states, batch)
         return hidden_states  # type: ignore[no-any-return]
@@ -167,6 +185,25 @@ class BertModel(nn.Module):
 
     def _initialise(self, module: nn.Module) -> None:
         initialise(module, self.config.initializer_range)
+
+
+def _refuse_out_of_range(batch: PackedBatch, config: BertConfig) -> None:
+    """Name the first of a batch's numbers that has no row in its table.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, values, rows in (
+        ("input_ids", batch.input_ids, config.vocab_size),
+        ("position_ids", batch.position_ids, config.max_position_embeddings),
+        ("token_type_ids", batch.token_type_ids, config.type_vocab_size),
+    ):
+        wrong = values[(values < 0) | (values >= rows)]
+        if rows and len(wrong):
+            raise ValueError(
+                f"{name} hold {wrong[0].item()}, the model knows 0 to {rows - 1}; the batch was "
+                "made for another model"
+            )
 
 
 def initialise(module: nn.Module, std: float) -> None:

@@ -10,7 +10,6 @@ Pickles (pytorch_model.bin) are never downloaded and never opened: opening one c
 The name "embedded" stands for the model inside this package.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable
@@ -19,15 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from minibert.hub_cache import verify
+from minibert.shards import INDEX_FILE, SINGLE_FILE, read_index
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 PICKLE = "pytorch_model.bin"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w./-]*")
-_SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
 # What huggingface_hub's errors (by class) and the Hub's answers (by HTTP status) mean.
 _MEANINGS: dict[str | int | None, str] = {
@@ -140,35 +137,21 @@ def _require_weights(
     has_pickle: Callable[[], bool],
 ) -> None:
     """Get model.safetensors, or else its index and every shard that the index lists."""
-    if get(WEIGHTS) is not None:
+    if get(SINGLE_FILE) is not None:
         return
-    index = get(INDEX)
+    index = get(INDEX_FILE)
     if index is None and has_pickle():
         raise ValueError(
-            f"{missing(WEIGHTS)}, only {PICKLE}, a pickle, which is never opened because it "
+            f"{missing(SINGLE_FILE)}, only {PICKLE}, a pickle, which is never opened because it "
             "can run code; convert it once with transformers: CLASS.from_pretrained(MODEL)"
             ".save_pretrained(FOLDER), with the CLASS that config.json names under architectures, "
             "and the same with AutoTokenizer; then give FOLDER"
         )
     if index is None:
-        raise ValueError(missing(WEIGHTS))
-    for shard in _shard_names(index):
+        raise ValueError(missing(SINGLE_FILE))
+    for shard in sorted(set(read_index(index).values())):
         if get(shard) is None:
-            raise ValueError(f"{missing(shard)}; {INDEX} lists it")
-
-
-def _shard_names(index: Path) -> list[str]:
-    """The files that a model.safetensors.index.json lists, each checked to be a plain file name."""
-    try:
-        shards = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{index} is not a safetensors index with a weight_map") from error
-    for shard in shards:
-        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):  # "../x" leaves the folder
-            raise ValueError(f"{index} lists {shard!r}, not a plain *.safetensors file name")
-    if not shards:
-        raise ValueError(f"{index} lists no weights")
-    return sorted(shards)
+            raise ValueError(f"{missing(shard)}; {INDEX_FILE} lists it")
 
 
 class _Repository:

@@ -14,6 +14,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from minibert.files import cache_folder
+
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -32,7 +34,7 @@ def verify(path: Path, model: str, ask_hash: Callable[[], str]) -> None:
     real = path.resolve()
     stat = real.stat()
     state = [str(real), stat.st_size, stat.st_mtime_ns, stat.st_ino]
-    note = _notes() / (hashlib.sha256(os.fsencode(real)).hexdigest() + ".json")
+    note = cache_folder() / "verified" / (hashlib.sha256(os.fsencode(real)).hexdigest() + ".json")
     with contextlib.suppress(OSError, ValueError):
         if json.loads(note.read_bytes()) == state:
             return
@@ -56,9 +58,3 @@ def verify(path: Path, model: str, ask_hash: Callable[[], str]) -> None:
     except OSError:  # nowhere to write it: the file is hashed every time
         with contextlib.suppress(OSError):
             draft.unlink()
-
-
-def _notes() -> Path:
-    """verified/ in MINIBERT_CACHE, else in minibert/ in XDG_CACHE_HOME or ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(os.environ.get("MINIBERT_CACHE") or os.path.join(home, "minibert"), "verified")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class PackedBatch:
     """The real tokens of a batch and where its sequences begin.
 
@@ -105,11 +105,12 @@ class PackedBatch:
 
         Args:
             input_ids: (B, T) integer.
-            attention_mask: (B, T), 1 or True at real tokens; None means all are real.
+            attention_mask: (B, T), 1 or True at real tokens, else 0; None means all are real.
             token_type_ids: (B, T) integer; None means all 0.
 
         Raises:
-            ValueError: shapes differ, a mask has a hole in it, or a row has no real token.
+            ValueError: ids that are no whole numbers, shapes differ, a mask has other values or a
+                hole in it, or a row has no real token.
         """
         if input_ids.dim() != 2 or not len(input_ids):
             raise ValueError(
@@ -122,7 +123,16 @@ class PackedBatch:
                 raise ValueError(
                     f"{name} has shape {tuple(value.shape)}, expected {tuple(input_ids.shape)}"
                 )
+        for name, value in (("input_ids", input_ids), ("token_type_ids", types)):
+            if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+                raise ValueError(f"{name} are {value.dtype}, expected whole numbers")
         real = mask.bool()
+        if not torch.equal(real.to(mask.dtype), mask):
+            # a mask to be added to scores, 0 and -10000, would pack the padding
+            other = mask[mask != real.to(mask.dtype)][0].item()
+            raise ValueError(
+                f"attention_mask holds {other}, expected 1 at real tokens and 0 at padding"
+            )
         sizes = real.sum(1)
         if not bool((sizes > 0).all()):
             row = int((sizes == 0).nonzero()[0])
@@ -202,7 +212,17 @@ class PackedBatch:
         return flat.view(self.num_sequences, self.padded_length, *rest)
 
     def unpad(self, values: Tensor) -> Tensor:
-        """Take the real tokens of (B, T, ...) back to (N, ...); the inverse of `pad`."""
+        """Take the real tokens of (B, T, ...) back to (N, ...); the inverse of `pad`.
+
+        Raises:
+            ValueError: values of another B or T, whose tokens would be others'.
+        """
+        wanted = (self.num_sequences, self.padded_length)
+        if values.shape[:2] != wanted:
+            raise ValueError(
+                f"values have shape {tuple(values.shape)}, expected (B, T, ...) with (B, T) = "
+                f"{wanted}"
+            )
         if self.is_rectangular:
             return values.flatten(0, 1)
         return values.flatten(0, 1).index_select(0, self.padded_index)

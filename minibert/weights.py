@@ -8,7 +8,6 @@ Anything else is one error that lists all of it.
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from minibert.config import BertConfig
+from minibert.files import write_file
 from minibert.safetensors_file import read_safetensors
-from minibert.strict_json import read_object, shown
+from minibert.shards import INDEX_FILE, SINGLE_FILE, read_index
+from minibert.strict_json import shown
 from minibert.weight_names import Task, their_names
 
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-_SHARD = re.compile(r"\w[\w.-]{0,200}")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -68,14 +66,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
                 "convert it where you trust it: transformers' from_pretrained, then save_pretrained"
             )
         raise ValueError(f"no {SINGLE_FILE} in {folder} (found: {', '.join(found) or 'nothing'})")
-    index = read_object(folder / INDEX_FILE, "a safetensors index").get("weight_map")
-    if not isinstance(index, dict) or not index:
-        raise ValueError(f"{folder / INDEX_FILE} has no weight_map; expected a safetensors index")
-    for shard in index.values():
-        if not isinstance(shard, str) or not _SHARD.fullmatch(shard):  # "../x" leaves the folder
-            raise ValueError(
-                f"{folder / INDEX_FILE} names the shard {shown(shard)}, not a plain file"
-            )
+    index = read_index(folder / INDEX_FILE)
     shards = sorted(set(index.values()))
     tensors: dict[str, Tensor] = {}
     for shard in shards:
@@ -220,46 +211,3 @@ def save_weights(
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "config.json", (json.dumps(values, indent=2) + "\n").encode())
     write_file(folder / SINGLE_FILE, save(tensors, {"format": "pt"}))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new content is on disk, whole.
-
-    The content is flushed before the name changes, and the folder after it, so that a file that
-    is there when this returns is there after a power cut. A symbolic link stays one: the file
-    behind it is replaced. The mode is that of any new file (0666 less the umask).
-
-    Raises:
-        OSError: disk full or not writable; what was there before is untouched.
-    """
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write_flushed(temporary, content)
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, f"{error.strerror} while writing", str(path)) from error
-        raise
-    flush_folder(path.parent)
-
-
-def write_flushed(path: Path, content: bytes) -> None:
-    """Write a file and flush it to disk, in place."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable (a no-op where folders cannot be opened)."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from minibert.weights import flush_folder
+from minibert.files import flush_folder
 from train.folders import flush_tree, replace_folder
 
 MODEL = "best"

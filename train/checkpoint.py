@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from minibert.weights import flush_folder, write_flushed
+from minibert.files import flush_folder, write_flushed
 from train.folders import remove_folder, replace_folder, temporary_of
 from train.resuming import FORMAT, refuse_newer_format
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from data.command import UsageError
-from minibert.weights import write_file
+from minibert.files import write_file
 from train.resuming import read_json
 
 # What, if it differs, makes a resumed run's bits differ from an uninterrupted one's.

@@ -14,7 +14,7 @@ from torch import nn
 
 from data.batches import BatchPlan
 from data.command import EXIT_MEMORY, EXIT_NONFINITE, CommandError
-from minibert.weights import write_file
+from minibert.files import write_file
 from train.checkpoint import TrainState
 from train.run import Run
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from minibert.weights import flush_folder
+from minibert.files import flush_folder
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from minibert.weights import write_file
+from minibert.files import write_file
 from train.squad_inputs import Inputs
 from train.squad_options import SquadOptions
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from data.batches import ROUNDING
 from train.options import TrainOptions
 
 
@@ -58,8 +59,11 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
 
 
 def warmup_updates(warmup: float, total: int) -> int:
-    """`--warmup` in updates: below 1 it is a fraction of all updates, rounded down."""
-    return int(warmup * total) if warmup < 1 else min(int(warmup), total)
+    """`--warmup` in updates: below 1 it is a fraction of all updates, rounded down.
+
+    0.29 of 100 updates are 29, though the product of the two floats is a little less.
+    """
+    return int(warmup * total * (1 + ROUNDING)) if warmup < 1 else min(int(warmup), total)
 
 
 def linear_decay(update: int, total: int, warmup: int) -> float:

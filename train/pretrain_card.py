@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from data.blocks import BlockPlan
-from minibert.weights import write_file
+from minibert.files import write_file
 from train.checkpoint import TrainState
 from train.pretrain_inputs import Inputs
 from train.pretrain_options import PretrainOptions

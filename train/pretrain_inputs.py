@@ -10,12 +10,12 @@ import torch
 
 from data.blocks import BlockPlan, Blocks, split_held_out
 from data.command import UsageError
-from data.download import cache_folder
 from data.masking import Masking
 from data.token_file import TokenFile, tokenize_corpus
 from data.tokenization import Tokenizer
 from data.windows import Ints
 from minibert.config import BertConfig
+from minibert.files import cache_folder
 from minibert.heads import BertForMaskedLM
 from minibert.hub import ModelFiles, find_model
 from train.environment import file_sha256

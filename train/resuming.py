@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
-from minibert.weights import write_file
+from minibert.files import write_file
 from train.options import TrainOptions
 
 # Of options.json and state.json. Format 0 had no number, and no evaluation could be put off.

@@ -12,6 +12,7 @@ from data.batches import BatchPlan
 from data.command import UsageError
 from data.demo import write_demo
 from data.download import squad_file
+from data.ledger import ledger
 from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
@@ -203,20 +204,8 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
             f"{name}: {len(examples)} of {len(squad.examples)} questions, {impossible} impossible; "
             f"{len(windows)} windows, {windows.lengths.mean():.0f} tokens on average"
         )
-        for what, ids in (
-            ("answers fit no window (trained as no answer)", windows.lost),
-            ("answers begin or end inside a token (labelled with the covering tokens)",
-             windows.misaligned),
-            ("questions cut at --max-question-length or the window's room",
-             windows.tokens.cut_questions),
-            ("questions have a word of over 100 characters in their context, one [UNK] each",
-             windows.tokens.long_words),
-            ("answer offsets repaired by 1 or 2 characters", squad.repaired),
-            ("questions without answers, not marked, taken as impossible", squad.unmarked),
-        ):  # fmt: skip
-            if ids:
-                more = ", ..." if len(ids) > 3 else ""
-                print(f"  {len(ids)} {what}: {', '.join(ids[:3])}{more}")
+        for line in ledger(squad, windows):
+            print(f"  {line}")
     print(
         f"plan: {plan.total_updates} updates of {plan.batch_size} windows, epochs {plan.epochs:g}, "
         f"micro-batches: {plan.accumulate}"

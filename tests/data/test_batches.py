@@ -176,3 +176,11 @@ def test_moving_a_batch_moves_all_its_tensors(windows: Windows) -> None:
     tensors = (moved.packed.input_ids, moved.packed.cu_seqlens, moved.start_positions)
     assert {tensor.device.type for tensor in (*tensors, moved.end_positions)} == {"meta"}
     assert moved.packed.lengths == collate(windows, np.arange(3)).packed.lengths
+
+
+def test_a_fraction_of_passes_is_not_off_by_one_for_a_rounding_of_floats() -> None:
+    for updates in (10, 100, 1000):
+        for part in range(1, 300):
+            made = BatchPlan(updates, 1, 1, float(f"{part / 100:.2f}"), 0)
+            assert made.total_updates == -(-part * updates // 100), (part, updates)
+    assert BatchPlan(100, 1, 1, 1e-12, 0).total_updates == 1

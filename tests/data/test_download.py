@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from data import download
-from data.download import GIT_BLOB_IDS, cache_folder, git_blob_id, squad_file
+from data.download import GIT_BLOB_IDS, git_blob_id, squad_file
+from minibert.files import cache_folder
 from tests.loopback import LoopbackServer, clean_environment
 from tests.loopback import git_blob_id as blob_id_of
 

@@ -109,6 +109,17 @@ def test_an_unmarked_question_without_answers_counts_as_impossible_and_is_listed
     assert data.unmarked == ["q2"]
 
 
+def test_a_file_with_nothing_but_impossible_questions_has_its_right_answers(tmp_path: Path) -> None:
+    file = document()
+    for number in range(3):
+        question(file, number).update(answers=[], is_impossible=True)
+    data = read_squad(written(tmp_path, file))
+    assert data.has_answers and data.has_impossible and data.unmarked == []
+    del question(file, 1)["is_impossible"]
+    data = read_squad(written(tmp_path, file))
+    assert data.unmarked == ["q2"] and all(example.is_impossible for example in data.examples)
+
+
 def test_a_byte_order_mark_and_every_line_end_are_read(tmp_path: Path) -> None:
     text = json.dumps(document(), indent=1).replace("\n", "\r\n")
     data = read_squad(written(tmp_path, b"\xef\xbb\xbf" + text.encode()))

@@ -15,6 +15,7 @@ import pytest
 
 from data.batches import collate
 from data.inspector import main
+from data.ledger import ledger
 from data.squad import Answer, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import SPECIAL_TOKENS, read_vocabulary
@@ -175,12 +176,17 @@ def assert_answers_return_or_are_listed(windows: Windows) -> None:
         answer = example.answers[0]
         assert (example.id in windows.lost) == (e not in returned)
         for begin, end in returned.get(e, ()):
-            if example.id in windows.misaligned:
-                assert (begin, end) != (answer.start, answer.end)
-                assert begin <= answer.start and end >= answer.end  # it is covered all the same
-            else:
+            left, right = begin - answer.start, answer.end - end  # characters left out
+            assert (example.id in windows.misaligned) == (left < 0 or right < 0)
+            assert (example.id in windows.trimmed) == (left > 0 or right > 0)
+            assert begin < answer.end and end > answer.start
+            own = slice(*pieces.bounds[windows.tokens.context_of[e] :][:2])
+            starts, ends = pieces.char_starts[own], pieces.char_ends[own]
+            # no token has a character of what was left out
+            assert not ((starts < begin) & (ends > answer.start)).any()
+            assert not ((ends > end) & (starts < answer.end)).any()
+            if left <= 0 and right <= 0 and example.id not in windows.misaligned:
                 assert example.context[begin:end] == answer.text
-                assert (begin, end) == (answer.start, answer.end)
 
 
 # --- Google's windows
@@ -307,38 +313,55 @@ def test_only_the_first_gold_answer_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "answer", "tokens", "aligned"),
+    ("context", "answer", "tokens", "listed"),
     [
-        ("a (1895-1943). b", "1895", "1895", True),
-        ("a (1895-1943). b", "1895-1943", "1895 - 1943", True),
-        ("a dxy b", "dx", "d ##x", True),
-        ("a 1895 b", "89", "1895", False),
-        ("a dxy b", "y b", "##y b", True),
-        ("a  b c", " b", "a b", False),
-        ("a  b c", " ", "a b", False),
-        ("A b", "A", "a", True),
-        ("a\u0301 b", "a\u0301", "a b", False),  # no token ends at the accent or after, before b
-        ("c \xe1 b", "\xe1", "a", True),
+        ("a (1895-1943). b", "1895", "1895", ""),
+        ("a (1895-1943). b", "1895-1943", "1895 - 1943", ""),
+        ("a dxy b", "dx", "d ##x", ""),
+        ("a 1895 b", "89", "1895", "misaligned"),
+        ("a dxy b", "y b", "##y b", ""),
+        ("a  b c", " b", "b", "trimmed"),
+        ("a  b c", "b ", "b", "trimmed"),
+        ("a \n b\u00a0 c", "\n b\u00a0", "b", "trimmed"),
+        ("a 1895 b", " 18", "1895", "misaligned trimmed"),
+        ("A b", "A", "a", ""),
+        ("a\u0301 b", "a\u0301", "a", "trimmed"),  # the accent is dropped and has no token
+        ("c \xe1 b", "\xe1", "a", ""),
+        (" a b ", " a b ", "a b", "trimmed"),
     ],
 )
-def test_the_label_is_the_smallest_run_of_tokens_that_covers_the_answer(
-    context: str, answer: str, tokens: str, aligned: bool
+def test_the_label_is_the_run_of_tokens_that_have_a_character_of_the_answer(
+    context: str, answer: str, tokens: str, listed: str
 ) -> None:
     windows = cut([example(context, answer)])
     ((begin, end),) = labels(windows)
     found = windows.input_ids(0)[begin : end + 1]
     assert " ".join(TOKENIZER.tokens[i] for i in found) == tokens
-    assert (windows.misaligned == []) == aligned
+    assert windows.misaligned == (["id"] if "misaligned" in listed else [])
+    assert windows.trimmed == (["id"] if "trimmed" in listed else [])
+    assert windows.lost == []
 
 
-@pytest.mark.parametrize(("answer", "start"), [(" ", 0), ("a", 1), ("b ", 3), (" ", 4)])
-def test_an_answer_beyond_the_outermost_tokens_is_lost_unless_it_is_a_token(
-    answer: str, start: int
-) -> None:
-    windows = cut([example(" a b ", answer, start)])
-    assert labels(windows) == [(3, 3) if answer == "a" else (0, 0)]
-    assert windows.lost == ([] if answer == "a" else ["id"])
-    assert windows.misaligned == []
+@pytest.mark.parametrize(("answer", "start"), [(" ", 0), (" ", 2), (" ", 4), ("a", 1), ("b ", 3)])
+def test_an_answer_of_nothing_but_white_space_is_lost(answer: str, start: int) -> None:
+    windows = cut([example(" a b ", answer, start), example("b", "b", id="other")])
+    assert labels(windows)[0] == {" ": (0, 0), "a": (3, 3), "b ": (4, 4)}[answer]
+    assert windows.lost == (["id"] if answer == " " else [])
+    assert windows.misaligned == [] and windows.trimmed == (["id"] if answer == "b " else [])
+
+
+def test_white_space_is_left_out_of_labels_but_not_of_the_gold_text(tmp_path: Path) -> None:
+    answers = [{"text": " d e ", "answer_start": 5}]
+    asked = {"id": "id", "question": "q", "answers": answers}
+    paragraph = {"context": "a b c d e f", "qas": [asked]}
+    (tmp_path / "f.json").write_text(json.dumps({"data": [{"paragraphs": [paragraph]}]}))
+    squad = read_squad(tmp_path / "f.json")
+    windows = cut(squad.examples)
+    assert squad.examples[0].answers == (Answer(" d e ", 5),)
+    assert labels(windows) == [(6, 7)]
+    assert ledger(squad, windows) == [
+        "trimmed answers: 1 (white space at their edge is not labelled): id"
+    ]
 
 
 def test_tokens_that_share_a_character_are_labelled_together() -> None:
@@ -578,7 +601,8 @@ def test_the_inspector_adds_up_a_file(files: list[str], capsys: pytest.CaptureFi
     assert shown[4:] == [
         "lost answers: 1 (no window holds them, so they train as no answer): wide",
         "misaligned answers: 1 (they begin or end inside a token): part",
-        "cut questions: 1 (longer than --max-question-length): none",
+        "trimmed answers: 0",
+        "cut questions: 1 (longer than --max-question-length or the room): none",
         "over-long words: 0",
         "repaired answers: 1 (their offset was 1 or 2 characters off): off",
         "unmarked questions: 1 (without answers, so read as impossible): bare",

@@ -55,7 +55,8 @@ def test_the_n_best_spans_are_those_of_the_definition(levels, n_best, max_answer
     wanted = brute_force(start, end, bounds, first, count, n_best, max_answer_length)
     assert as_lists((scores, starts, ends)) == wanted
     assert (scores.dtype, starts.dtype, ends.dtype) == (np.float32, np.int32, np.int32)
-    assert scores.shape == starts.shape == ends.shape == (len(count), n_best)
+    most = min(n_best, 41 * min(max_answer_length, 41))
+    assert scores.shape == starts.shape == ends.shape == (len(count), most)
     assert ((starts >= 0) == np.isfinite(scores)).all() and ((starts < 0) == (ends < 0)).all()
 
 
@@ -86,7 +87,46 @@ def test_no_window_at_all_gives_empty_arrays():
         np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(1, np.int64), nothing, nothing,
         n_best=3, max_answer_length=4,
     )  # fmt: skip
-    assert scores.shape == starts.shape == (0, 3)
+    assert scores.shape == starts.shape == (0, 1)
+
+
+@pytest.mark.parametrize("max_answer_length", range(1, 7))
+@pytest.mark.parametrize("n_best", range(1, 13))
+def test_every_small_window_has_the_spans_of_the_definition_beside_any_neighbour(
+    n_best, max_answer_length
+):
+    """Also where n_best exceeds the starts of every window, but not their spans."""
+    rng = np.random.default_rng([n_best, max_answer_length])
+    for longest in range(7):
+        for levels in (2, 5, None):
+            counts = rng.permutation(np.arange(longest + 1).repeat(2))
+            bounds, first, count = layout(rng, counts)
+            size = (2, bounds[-1])
+            logits = rng.normal(0, 3, size) if levels is None else rng.integers(0, levels, size)
+            start, end = logits.astype(np.float32)
+            found = as_lists(
+                find_spans(
+                    start, end, bounds, first, count,
+                    n_best=n_best, max_answer_length=max_answer_length,
+                )
+            )  # fmt: skip
+            assert found == brute_force(start, end, bounds, first, count, n_best, max_answer_length)
+            for w in range(len(count)):  # alone as in company
+                alone = find_spans(
+                    start, end, bounds[w : w + 2], first[w : w + 1], count[w : w + 1],
+                    n_best=n_best, max_answer_length=max_answer_length,
+                )  # fmt: skip
+                assert as_lists(alone) == [found[w]]
+
+
+def test_more_spans_than_there_can_be_take_no_memory():
+    bounds, first, count = np.array([0, 8, 16]), np.array([2, 2]), np.array([5, 3])
+    scores, starts, _ = find_spans(
+        np.zeros(16, np.float32), np.zeros(16, np.float32), bounds, first, count,
+        n_best=10**12, max_answer_length=10**9,
+    )  # fmt: skip
+    assert scores.shape == (2, 25)
+    assert (starts >= 0).sum(1).tolist() == [15, 6]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minibert import BertConfig, BertForQuestionAnswering, BertModel, PackedBatch
+from minibert.config import ACTIVATIONS
 from minibert.encoder import Activation
 
 SIZES = {
@@ -186,10 +187,12 @@ def tanh_gelu(x: Tensor) -> Tensor:
     ("name", "function"),
     [
         ("gelu", lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))),
+        ("gelu_python", lambda x: x * 0.5 * (1 + torch.erf(x / 2**0.5))),
         ("gelu_new", tanh_gelu),
         ("gelu_pytorch_tanh", tanh_gelu),
         ("relu", lambda x: x.clamp(min=0)),
         ("silu", lambda x: x / (1 + torch.exp(-x))),
+        ("swish", lambda x: x / (1 + torch.exp(-x))),
         ("tanh", lambda x: 2 / (1 + torch.exp(-2 * x)) - 1),
     ],
 )
@@ -197,6 +200,47 @@ def test_activations_follow_their_formulas(name: str, function: Callable[[Tensor
     x = torch.linspace(-6, 6, 1001, dtype=torch.float64)
     torch.testing.assert_close(Activation(name)(x), function(x), rtol=0, atol=1e-14)
     assert Activation(name).extra_repr() == name
+    assert name in ACTIVATIONS and set(Activation.FUNCTIONS) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_more_tokens_than_positions_are_refused_in_a_sentence(family: str) -> None:
+    model = BertModel(make_config(family))
+    assert model(PackedBatch.from_sequences([[2] * 11])).shape == (11, 24)
+    with pytest.raises(ValueError, match="a sequence of 12 tokens, the model only 11 positions"):
+        model(PackedBatch.from_sequences([[2, 3], [2] * 12]))
+
+
+def test_too_long_a_sequence_is_refused_from_its_lengths_alone() -> None:
+    """On a GPU an index without a row ends the process; the lengths are known without asking it."""
+    model = BertModel(make_config()).to("meta")
+    batch = PackedBatch.from_sequences([[2] * 12]).to("meta")
+    with pytest.raises(ValueError, match="a sequence of 12 tokens"):
+        model(batch)
+
+
+def test_padding_beyond_the_positions_matters_only_where_it_shifts_tokens() -> None:
+    model = BertModel(make_config())
+    ids, mask = torch.full((1, 14), 2), torch.zeros(1, 14)
+    mask[0, :3] = 1
+    assert model(PackedBatch.from_padded(ids, mask)).shape == (3, 24)
+    with pytest.raises(ValueError, match="position_ids hold 11, the model knows 0 to 10; the"):
+        model(PackedBatch.from_padded(ids, mask.flip(1)))
+
+
+@pytest.mark.parametrize(
+    ("ids", "types", "said"),
+    [
+        ([2, 101], [0, 0], "input_ids hold 101, the model knows 0 to 100"),
+        ([2, -1], [0, 0], "input_ids hold -1, the model knows 0 to 100"),
+        ([2, 3], [0, 2], "token_type_ids hold 2, the model knows 0 to 1"),
+    ],
+)
+def test_ids_and_token_types_without_a_row_are_refused_in_a_sentence(
+    ids: list[int], types: list[int], said: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{said}; the batch was made for another model"):
+        BertModel(make_config())(PackedBatch.from_sequences([ids], [types]))
 
 
 def test_the_names_of_activations_in_the_documentation_exist() -> None:

@@ -304,7 +304,7 @@ def test_a_shard_with_a_path_in_its_name_is_refused(tmp_path: Path, shard: objec
     folder = write_folder(tmp_path / "folder", {**NO_WEIGHTS, INDEX: index_of(SHARDS[0], shard)})
     (folder / SHARDS[0]).write_bytes(b"x")
     (tmp_path / "up.safetensors").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"not a plain|is not a safetensors index"):
+    with pytest.raises(ValueError, match=r"not a plain|expected a safetensors index"):
         find_model(folder)
 
 
@@ -313,7 +313,7 @@ def test_a_hostile_index_on_the_hub_writes_nothing_outside_the_cache(
 ) -> None:
     server.add_model(NAME, {**NO_WEIGHTS, INDEX: index_of("../../../../../up.safetensors")})
     (found,) = ask(server, tmp_path / "home", {"name": NAME})
-    assert "lists '../../../../../up.safetensors'" in found["error"]
+    assert "names the shard '../../../../../up.safetensors'" in found["error"]
     assert not any("up.safetensors" in path for _, path, _ in server.requests)
     assert os.listdir(tmp_path) == ["home"]
 
@@ -323,7 +323,7 @@ def test_a_hostile_index_on_the_hub_writes_nothing_outside_the_cache(
 )
 def test_an_index_without_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = write_folder(tmp_path / "folder", {**NO_WEIGHTS, INDEX: content})
-    with pytest.raises(ValueError, match=r"is not a safetensors index|lists no weights"):
+    with pytest.raises(ValueError, match=r"expected a safetensors index"):
         find_model(folder)
 
 

@@ -90,7 +90,7 @@ def test_transformers_loads_what_we_save_with_nothing_missing_and_equal_logits(
         assert torch.equal(a, b), name
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_python", "gelu_new", "relu", "silu", "swish"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_config_of_ours_means_the_same_to_transformers(
     family: str, activation: str, transformers: Any, tmp_path: Path

@@ -205,3 +205,31 @@ def test_a_batch_without_padding_is_padded_and_unpadded_without_a_copy() -> None
     assert not PackedBatch.from_sequences([[1, 2, 3], [4, 5]]).is_rectangular
     left = PackedBatch.from_padded(torch.ones(2, 3), torch.tensor([[0, 1, 1], [0, 1, 1]]))
     assert not left.is_rectangular and left.pad(torch.ones(4)).tolist() == [[0, 1, 1]] * 2
+
+
+def test_unpad_refuses_another_shape_than_pad_makes() -> None:
+    batch = PackedBatch.from_sequences([[1, 2], [3]])
+    for wrong in ((2, 3), (3, 2), (1, 4), (4,), (4, 2)):
+        with pytest.raises(ValueError, match=r"expected \(B, T, \.\.\.\) with \(B, T\) = \(2, 2\)"):
+            batch.unpad(torch.zeros(wrong))
+
+
+@pytest.mark.parametrize("other", [-10_000.0, 2.0, 0.5, float("nan")])
+def test_a_mask_of_other_values_than_0_and_1_is_refused(other: float) -> None:
+    mask = torch.tensor([[1.0, 1.0, other]])
+    with pytest.raises(ValueError, match=f"attention_mask holds {other}, expected 1 at real"):
+        PackedBatch.from_padded(torch.tensor([[1, 2, 3]]), mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", ["input_ids", "token_type_ids"])
+def test_ids_that_are_no_whole_numbers_are_refused(name: str, dtype: torch.dtype) -> None:
+    given = {"input_ids": torch.tensor([[1, 2, 3]]), "token_type_ids": torch.tensor([[0, 0, 1]])}
+    given[name] = given[name].to(dtype)
+    with pytest.raises(ValueError, match=f"{name} are {dtype}, expected whole numbers"):
+        PackedBatch.from_padded(**given)
+
+
+def test_batches_compare_by_identity() -> None:
+    one, other = (PackedBatch.from_sequences([[1, 2], [3]]) for _ in range(2))
+    assert one == one and one != other and len({one, other}) == 2

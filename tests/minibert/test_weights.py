@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert import BertConfig, BertForQuestionAnswering
+from minibert.files import write_file
 from minibert.weight_names import QUESTION_ANSWERING
-from minibert.weights import load_weights, read_tensors, write_file
+from minibert.weights import load_weights, read_tensors
 from tests.golden.stages import FAMILIES, GOLDEN
 
 Tensors = dict[str, Tensor]
@@ -407,7 +408,7 @@ def test_an_index_may_name_files_of_its_own_folder_only(shard: str, tmp_path: Pa
     weight_map = write_shards(tmp_path)
     write_index(tmp_path, {**weight_map, QKV: shard})
     error = index_error(tmp_path)
-    assert f"names the shard {shard!r}, not a plain file" in error
+    assert f"names the shard {shard!r}, not a plain *.safetensors file" in error
 
 
 def test_an_index_that_disagrees_with_its_shards_is_refused_with_the_names(tmp_path: Path) -> None:
@@ -434,8 +435,11 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
         (b"{}", "has no weight_map"),
         (b'{"weight_map": []}', "has no weight_map"),
         (b'{"weight_map": {}}', "has no weight_map"),
-        (b'{"weight_map": {"a": 1, "b": "c"}}', "names the shard 1, not a plain file"),
-        (b'{"weight_map": {"a": ["b"]}}', "names the shard ['b'], not a plain file"),
+        (
+            b'{"weight_map": {"a": 1, "b": "c"}}',
+            "names the shard 1, not a plain *.safetensors file",
+        ),
+        (b'{"weight_map": {"a": ["b"]}}', "names the shard ['b'], not a plain *.safetensors file"),
         (b'{"weight_map": {"a": "b", "a": "c"}}', "has the key 'a' twice in one object"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"[" * 100_000, "is nested too deeply"),

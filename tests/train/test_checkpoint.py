@@ -11,8 +11,8 @@ from safetensors.torch import load
 from torch import nn
 
 from minibert import BertConfig, BertForMaskedLM, PackedBatch
+from minibert.files import write_file
 from minibert.heads import masked_lm_loss_sum
-from minibert.weights import write_file
 from tests.reliability import figure
 from train.best import publish, seal, staged
 from train.checkpoint import (

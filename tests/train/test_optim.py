@@ -49,6 +49,12 @@ def test_warmup_below_one_is_a_fraction_and_above_a_number_of_updates():
     assert warmup_updates(70, 55) == 55
 
 
+def test_a_fraction_of_updates_is_not_off_by_one_for_a_rounding_of_floats() -> None:
+    for total in (10, 100, 1000):
+        for part in range(100):
+            assert warmup_updates(float(f"0.{part:02}"), total) == part * total // 100
+
+
 def test_constant_schedule_stays_level_after_warmup():
     options = TrainOptions(lr=2.0, lr_schedule="constant", warmup=2)
     assert [learning_rate(options, update, 6) for update in range(6)] == [0, 1, 2, 2, 2, 2]
