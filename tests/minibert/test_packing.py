@@ -203,7 +203,7 @@ def test_a_batch_without_padding_is_padded_and_unpadded_without_a_copy() -> None
     assert padded.data_ptr() == values.data_ptr() == batch.unpad(padded).data_ptr()
     assert torch.equal(batch.unpad(padded), values)
     assert not PackedBatch.from_sequences([[1, 2, 3], [4, 5]]).is_rectangular
-    left = PackedBatch.from_padded(torch.ones(2, 3), torch.tensor([[0, 1, 1], [0, 1, 1]]))
+    left = PackedBatch.from_padded(torch.ones(2, 3).long(), torch.tensor([[0, 1, 1], [0, 1, 1]]))
     assert not left.is_rectangular and left.pad(torch.ones(4)).tolist() == [[0, 1, 1]] * 2
 
 
