@@ -28,8 +28,9 @@ from safetensors.torch import save, save_file
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
+from data.windows import Windows
 from eval.answer import _answer_lines
-from eval.answerer import QASettings
+from eval.answerer import QASettings, make_example_windows
 from eval.spans import Decoded
 from eval.squad import main as score_command
 from minibert import BertConfig
@@ -130,8 +131,13 @@ class RandomAnswerer:
 
     null_threshold = 0.0
 
-    def decode(self, examples: list[SquadExample], n_best: int) -> tuple[None, list[Decoded]]:
-        return None, random_answers(examples, TOKENIZER, QASettings(**SETTINGS))
+    settings = QASettings(**SETTINGS)
+
+    def decode(
+        self, examples: list[SquadExample], n_best: int
+    ) -> tuple[Windows, list[Decoded], float]:
+        windows = make_example_windows(examples, TOKENIZER, self.settings)
+        return windows, random_answers(examples, TOKENIZER, self.settings), 0.0
 
 
 # --- readers: each takes the damaged file's path; what it accepts must be usable
