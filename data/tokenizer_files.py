@@ -141,15 +141,17 @@ def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
             raise ValueError(f"{path} has the {key} {shown(found)}, expected {expected}")
     added = values.get("added_tokens") or []
     for token in added if isinstance(added, list) else [added]:
-        content = _added_content(path, token)
-        if vocabulary.setdefault(content, token.get("id")) != token.get("id"):
-            raise ValueError(
-                f"{path} gives the token {content} the ids {shown(vocabulary[content])} and "
-                f"{shown(token.get('id'))}; get the file again"
-            )
+        vocabulary.setdefault(_added_content(path, token), token.get("id"))
     unusable = next((token for token, i in vocabulary.items() if type(i) is not int), None)
     if unusable is not None:
         raise ValueError(f"{path} gives the token {shown(unusable)} no whole number as id")
+    for token in added:
+        content, other = token["content"], token.get("id")
+        if vocabulary[content] != other:
+            raise ValueError(
+                f"{path} gives the token {content} the ids {vocabulary[content]} and "
+                f"{shown(other)}; get the file again"
+            )
     settings = {
         ours: _true_or_false(path, theirs, normalizer[theirs])
         for theirs, ours in (
