@@ -140,7 +140,8 @@ def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
         if found != expected:
             raise ValueError(f"{path} has the {key} {shown(found)}, expected {expected}")
     added = values.get("added_tokens") or []
-    for token in added if isinstance(added, list) else [added]:
+    added = added if isinstance(added, list) else [added]
+    for token in added:
         vocabulary.setdefault(_added_content(path, token), token.get("id"))
     unusable = next((token for token, i in vocabulary.items() if type(i) is not int), None)
     if unusable is not None:

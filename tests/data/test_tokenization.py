@@ -500,6 +500,10 @@ BAD_FILES = [
         "gives the token [CLS] the ids 2 and 5; get the file again",
     ),
     (
+        {"tokenizer": tokenizer_json(added_tokens={"id": 5, "content": "[CLS]"})},
+        "gives the token [CLS] the ids 2 and 5",
+    ),
+    (
         {"vocab": VOCAB_TXT, "config": {"added_tokens_decoder": {"21": {"content": "[ENT]"}}}},
         "tokenizer_config.json adds the token '[ENT]'",
     ),
