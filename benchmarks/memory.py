@@ -4,8 +4,8 @@
 
 Each process makes its model and optimizer, cuts the batches it needs, notes its resident memory
 (VmRSS), sets the kernel's peak mark back to it, takes eight training steps and reads the peak
-(VmHWM). The growth holds gradients, Adam's moments (both 12 bytes a parameter, the same on both
-sides) and activations. Linux only: elsewhere there is no such mark.
+(VmHWM). The growth holds gradients (4 bytes a parameter, the same on both sides) and activations;
+Adam's moments stand before. Linux only: elsewhere there is no such mark.
 """
 
 import ctypes

@@ -37,6 +37,8 @@ EXIT_MEMORY = 5  # of the GPU or the machine
 EXIT_INTERRUPTED = 130  # Ctrl-C; 128 + the signal's number, as shells count
 EXIT_TERMINATED = 143  # SIGTERM
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# How torch says that memory ran out: the CPU's allocator on each system, CUDA's, cuBLAS and cuDNN.
+MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
 
 OptionsT = TypeVar("OptionsT")
 
@@ -258,18 +260,25 @@ def _require_utf8(word: str) -> None:
         ) from None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: Python's, the system's, the CPU's or a GPU's.
+
+    torch has a class of its own for a GPU's memory (a RuntimeError too), and none for the CPU's.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
+
+
 def _explain(error: BaseException) -> tuple[str, int] | None:
     """What stderr says of an expected failure, and the status; None for a mistake of our own."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", EXIT_INTERRUPTED
     if isinstance(error, _Terminated):
         return "terminated", EXIT_TERMINATED
-    # torch has a class of its own for a GPU's memory, and none for the CPU's
-    if (
-        isinstance(error, MemoryError)
-        or (isinstance(error, RuntimeError) and "memory" in str(error).lower())
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-    ):
+    if is_out_of_memory(error):
         return (
             f"error: out of memory ({(str(error) or 'MemoryError').splitlines()[0]}); "
             "use smaller batches: --accumulate for training, --batch-tokens for prediction",

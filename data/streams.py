@@ -63,7 +63,9 @@ class _Unheard(io.FileIO):
 
     def write(self, content: Any, /) -> int:
         try:
-            return super().write(content)
+            written = super().write(content)
         except OSError:
             _discard(self.fileno())
             return len(content)
+        # None: a pipe that does not wait is full; what its reader cannot take now is dropped
+        return len(content) if written is None else written

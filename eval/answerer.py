@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.batches import collate
+from data.command import is_out_of_memory
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Ints, Windows, make_windows, tokenize_squad
 from eval.spans import Decoded, decode
-from minibert.device import choose_amp_dtype, choose_device, is_out_of_memory
+from minibert.device import choose_amp_dtype, choose_device
 from minibert.files import write_file
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from minibert.hub import find_model

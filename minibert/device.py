@@ -63,13 +63,3 @@ def choose_amp_dtype(device: torch.device, choice: str = "auto") -> torch.dtype 
     if (choice == "bf16" and not fast_bf16) or (choice == "fp16" and device.type == "cpu"):
         warnings.warn(f"--amp-dtype {choice} is slow on this {device.type}", stacklevel=2)
     return _DTYPES[choice]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: a GPU's, the CPU's or Python's own.
-
-    torch has a class of its own for a GPU's memory; its CPU allocator raises a RuntimeError.
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

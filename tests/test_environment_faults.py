@@ -4,6 +4,7 @@ Every command runs on the little files of tests/train/little.py; each fault has 
 sentence at most, and leaves nothing half-written.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -251,6 +252,21 @@ def closed(*numbers: int) -> Callable[[], None]:
             os.close(number)
 
     return prepare
+
+
+def test_a_full_pipe_that_does_not_wait_does_not_end_a_training(
+    place: Place, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    words = place.words("train.squad", tmp_path / "run")
+    assert run("train.squad", words, stdout=writing) == (0, "", "")
+    os.close(writing)
+    os.close(reading)
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

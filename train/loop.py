@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.batches import BatchPlan
+from data.command import is_out_of_memory
 from data.windows import Ints
-from minibert.device import is_out_of_memory
 from train.checkpoint import TrainState
-from train.faults import halve_micro_batches, refuse_nonfinite, renew
+from train.faults import give_back_memory, halve_micro_batches, refuse_nonfinite, renew
 from train.optim import learning_rate
 from train.options import TrainOptions
 from train.run import Run
 
+TRIM_EVERY = 100  # updates; a trim costs about one update's time in a hundred
 MAX_SKIPS = 20  # consecutive; a scale halved so often means real NaN, not overflow
 
 
@@ -93,7 +94,7 @@ def make_update(
         losses.append(loss.detach())
     scaler.unscale_(optimizer)  # so that the clip sees true gradients
     grad_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # the only wait for the device
+    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # here the host waits for the device
     update = Update(values, norm, scaler.get_scale())
     if update.is_finite:
         if clip_norm:
@@ -172,6 +173,8 @@ def train(
         state.update += 1
         size = sum(len(part) for part in parts)
         run.log_update(state.update, epoch, made.loss, lr, made.grad_norm, size, made.scale)
+        if state.update % TRIM_EVERY == 0:
+            give_back_memory()
         every = options.eval_every
         state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
         if not state.evaluation_due and state.update % options.save_every == 0:

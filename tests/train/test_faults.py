@@ -3,8 +3,10 @@
 import json
 import math
 import re
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,20 +15,20 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from data.command import CommandError
+from data.command import CommandError, is_out_of_memory
 from eval.answerer import predict_logits
 from minibert.heads import BertForQuestionAnswering
 from tests.forked import forked
 from tests.train.little import little_arguments, write_little
 from tests.train.test_loop import little, loss_sum, make_model, run_loop  # noqa: F401  a fixture
-from train.faults import NONFINITE_REPORT
+from train.faults import NONFINITE_REPORT, give_back_memory
 from train.loop import Update
 from train.options import TrainOptions
 
 OPTIONS = TrainOptions(batch_size=12, accumulate=2, epochs=2, lr=1e-3)
 TOTAL = 10  # updates of OPTIONS on the little windows
 PLACES = ("loss", "logits", "gradient", "embedding")
-FULL = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+FULL = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
 
 class Injection:
@@ -245,6 +247,23 @@ def test_one_item_that_does_not_fit_ends_the_run_with_status_5(little, tmp_path)
     assert [line["accumulate"] for line in lines] == [4, 8, 12]
 
 
+def test_the_memory_errors_of_torch_are_known_and_others_are_not():
+    for size in (10**14, 10**15):  # what this machine's allocator really says
+        with pytest.raises(RuntimeError) as caught:
+            torch.empty(size)
+        assert is_out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as python:
+        bytearray(2**60)
+    assert is_out_of_memory(python.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"))
+    for other in (
+        "CUDA error: an illegal memory access was encountered",
+        "Expected tensor in channels_last memory format",
+    ):
+        assert not is_out_of_memory(RuntimeError(other))
+
+
 def test_an_error_that_is_not_about_memory_is_not_tried_again(little, tmp_path):  # noqa: F811
     windows, config = little
 
@@ -305,9 +324,35 @@ def test_an_evaluation_that_runs_out_of_memory_answers_the_same_from_smaller_bat
         raise FULL
 
     model.forward = greedy
-    with pytest.raises(RuntimeError, match="not enough memory"), warnings.catch_warnings():
+    with pytest.raises(RuntimeError, match="can't allocate memory"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         predict_logits(model, windows, torch.device("cpu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc_trim")
+def test_freed_memory_is_given_back_now_and_then(little, tmp_path, monkeypatch):  # noqa: F811
+    windows, config = little
+    calls = []
+    monkeypatch.setattr("train.loop.TRIM_EVERY", 4)
+    monkeypatch.setattr("train.loop.give_back_memory", lambda: calls.append(None))
+    run_loop(tmp_path / "run", windows, make_model(config), OPTIONS)
+    assert len(calls) == TOTAL // 4
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    kept = []
+    for size in range(20_000, 30_000):  # pieces below the size that goes back by itself
+        tensor = torch.ones(size)
+        if size % 100 == 0:
+            kept.append(torch.ones(1))
+        del tensor
+    pieces = [torch.ones(20_000) for _ in range(2000)]  # 160 MB
+    full = resident()
+    kept += pieces[::50]
+    del pieces
+    give_back_memory()
+    assert full - resident() > 80e6
 
 
 def test_the_check_for_inf_and_nan_costs_next_to_nothing(little):  # noqa: F811
