@@ -110,6 +110,10 @@ def main(argv: list[str]) -> int:
         null_threshold=options.null_threshold,
     )
     folder = Path(options.output_dir)
+    if any((folder / name).exists() for name in ("options.json", "checkpoints")):
+        raise UsageError(
+            f"--output-dir {folder} is a run folder, whose own answers lie there; name another"
+        )
     folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
     # without gold answers nothing tells whether the data is v2: then the model's training does
