@@ -95,6 +95,10 @@ def main(argv: list[str]) -> int:
 
     folder = Path(options.output_dir)
     check_folder("--output-dir", folder)  # before the work, so that a wrong name costs none
+    if any((folder / name).exists() for name in ("options.json", "checkpoints")):
+        raise UsageError(
+            f"--output-dir {folder} is a run folder, whose own answers lie there; name another"
+        )
     data = read_squad(options.data_file)
     answerer = options.load(options.amp, options.amp_dtype)
     folder.mkdir(parents=True, exist_ok=True)
