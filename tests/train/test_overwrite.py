@@ -118,7 +118,7 @@ def test_a_start_beside_an_overwriting_one_is_refused_from_its_first_moment(file
 
     def wait():
         os.write(writing, b"!")
-        signal.pause()
+        time.sleep(30)  # a failing test leaves no process behind for long
 
     owner = start(arguments(files, run, "--overwrite"), prepare=at_reading(wait))
     os.read(reading, 1)
@@ -139,7 +139,7 @@ def test_an_overwriting_start_that_fails_leaves_a_run_that_began_meanwhile_alone
 
     def wait():
         os.write(writing, b"!")
-        signal.pause()
+        time.sleep(30)  # a failing test leaves no process behind for long
 
     owner = start(arguments(files, run), prepare=at_reading(wait))
     os.read(reading, 1)
