@@ -6,6 +6,7 @@ python -m benchmarks step inference --quick      some of it, few rounds: a look,
 
 import contextlib
 import importlib
+import importlib.util
 import platform
 import sys
 import time
@@ -33,6 +34,9 @@ def main(argv: list[str]) -> int:
     for name in values.names:
         if name not in NAMES:
             raise UsageError(f"no benchmark is called {name}; there are {', '.join(NAMES)}")
+    for package in ("transformers", "datasets"):  # now, not after ten minutes
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"the peer {package} is not installed; `make bench` installs it")
     from benchmarks.timing import table
     from benchmarks.workload import data_folder
 
@@ -43,8 +47,10 @@ def main(argv: list[str]) -> int:
         begin = time.perf_counter()
         module = importlib.import_module(f"benchmarks.{name}")
         measure = decoding_rows if name == "decoding" else module.measure
-        rows += measure(folder, values.quick)
+        measured = measure(folder, values.quick)
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+        print(table(measured), file=sys.stderr)  # what is measured stays, whatever comes later
+        rows += measured
     print(environment() + (", --quick: not figures to quote" if values.quick else "") + "\n")
     print(table(rows))
     return 0

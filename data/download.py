@@ -31,7 +31,10 @@ GIT_BLOB_IDS = {
 _MAX_BYTES = 100_000_000  # the largest has 42 MB: a server that sends more sends something else
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 30.0  # without a byte
-_WAYS_OUT = "try again, or give local files (--train-file, --dev-file), or try --demo"
+_WAYS_OUT = (
+    "try again, or give train.squad local files (--train-file, --dev-file), or try "
+    "`python -m train.squad --demo`"
+)
 
 
 def squad_file(

@@ -20,9 +20,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from data.tokenizer_files import MAX_WORD_CHARACTERS, SPECIAL_TOKENS, read_tokenizer_files
 from minibert.files import write_file
+from minibert.strict_json import shown
 
 WORDS_A_LINE = 1024  # words handed to the library as one text
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_NO_LINE = re.compile("[\r\n\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Tokenizer:
         max_length: longest model input, written to tokenizer_config.json.
 
     Raises:
-        ValueError: a special token is missing, or the ids have gaps.
+        ValueError: a special token is missing, the ids have gaps, or a token could not be a line
+            of vocab.txt.
     """
 
     def __init__(
@@ -73,6 +76,12 @@ class Tokenizer:
             raise ValueError(
                 f"{source} has {len(vocabulary)} tokens, expected the ids 0 to "
                 f"{len(vocabulary) - 1}, each once"
+            )
+        unwritable = next(filter(_NO_LINE.search, vocabulary), None)
+        if unwritable is not None:
+            raise ValueError(
+                f"{source} has the token {shown(unwritable)}, with a line end or half a character "
+                "in it, which no text can match and no vocab.txt hold; take it out"
             )
         self.vocabulary = vocabulary
         self.lowercase = lowercase

@@ -51,6 +51,8 @@ def read_tokenizer_files(folder: str | Path) -> tuple[dict[str, int], dict[str, 
             token != token.lower() and not (token.startswith("[") and token.endswith("]"))
             for token in vocabulary
         )
+    for token in _part(config_path, config, "added_tokens_decoder").values():
+        _added_content(config_path, token)
     length = config.get("model_max_length")
     # transformers writes 1e30 where it does not know the length
     known = type(length) is int and 0 < length < 10**6
@@ -97,8 +99,25 @@ def _true_or_false(path: Path, key: str, value: Any) -> bool | None:
     return value
 
 
+def _added_content(path: Path, token: Any) -> str:
+    """The text of an added token, which must be one of BERT's five.
+
+    Others are found in a text as wholes before it is cut into words; here they would be cut too, in
+    silence, and every later id would be another than in training.
+    """
+    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+        raise ValueError(f"{path} has an added token without content; get the file again")
+    content: str = token["content"]
+    if content not in SPECIAL_TOKENS:
+        raise ValueError(
+            f"{path} adds the token {shown(content)}, which text would have to be searched for; "
+            f"only {' '.join(SPECIAL_TOKENS)} can be added"
+        )
+    return content
+
+
 def _part(path: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
-    """An object inside tokenizer.json, {} where it is null or not there."""
+    """An object inside a file, {} where it is null or not there."""
     part = values.get(key) or {}
     if not isinstance(part, dict):
         raise ValueError(f"{path} has a {type(part).__name__} as {key}, expected a JSON object")
@@ -121,13 +140,19 @@ def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], dict[str, Any]]:
         if found != expected:
             raise ValueError(f"{path} has the {key} {shown(found)}, expected {expected}")
     added = values.get("added_tokens") or []
-    for token in added if isinstance(added, list) else [added]:
-        if not isinstance(token, dict) or not isinstance(token.get("content"), str):
-            raise ValueError(f"{path} has an added token without content; get the file again")
-        vocabulary.setdefault(token["content"], token.get("id"))
+    added = added if isinstance(added, list) else [added]
+    for token in added:
+        vocabulary.setdefault(_added_content(path, token), token.get("id"))
     unusable = next((token for token, i in vocabulary.items() if type(i) is not int), None)
     if unusable is not None:
         raise ValueError(f"{path} gives the token {shown(unusable)} no whole number as id")
+    for token in added:
+        content, other = token["content"], token.get("id")
+        if vocabulary[content] != other:
+            raise ValueError(
+                f"{path} gives the token {content} the ids {vocabulary[content]} and "
+                f"{shown(other)}; get the file again"
+            )
     settings = {
         ours: _true_or_false(path, theirs, normalizer[theirs])
         for theirs, ours in (

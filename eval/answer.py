@@ -6,18 +6,21 @@
 
 Each line is answered as soon as it is read. A line of input is
 {"question": ..., "context": ..., "id": optional}; a line of output is {"id", "answer", "start",
-"end", "null_score", "null_odds", "top": [...]}.
+"end", "null_score", "null_odds", "question_cut", "top": [...]}, or {"id", "line", "error"} where it
+cannot be answered. The id is the caller's, or else the line's number.
 """
 
 import codecs
 import json
 import math
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.command import UsageError, option, parse, run_command
+from eval.options import MOST_ANSWERS, AnswerOptions, check_range
 from minibert.strict_json import parse_object, shown
 
 if TYPE_CHECKING:
@@ -28,27 +31,19 @@ _LINE = '{"question": text, "context": text}'
 SEARCHED = 20  # spans looked at per window at least: several may read the same
 
 
-@dataclass(frozen=True)
-class AnswerOptions:
-    """Options of `python -m eval.answer`."""
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(AnswerOptions):
+    """Options of `python -m eval.answer`, beside those of the model."""
 
-    model: str = option(help="run folder, model folder, or Hub name")
     question: str | None = option(None, help="one question (else JSON lines are read from stdin)")
     context: str | None = option(None, help="the text that may hold the answer")
     context_file: str | None = option(None, help="a text file with the context")
     top: int = option(1, help="answers shown, best first")
     json: bool = option(False, help="JSON also for one question")
-    revision: str | None = option(None, help="Hub branch, tag or commit")
-    null_threshold: float | None = option(
-        None, help='answer "" where null score - best score is above it (default: the model\'s own)'
-    )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
 
     def __post_init__(self) -> None:
-        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
-            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
-        if self.top < 1:
-            raise UsageError(f"--top is {self.top}, expected at least 1")
+        super().__post_init__()
+        check_range("top", self.top, 1, MOST_ANSWERS)
         if self.context is not None and self.context_file is not None:
             raise UsageError("--context and --context-file contradict each other; give one of them")
         has_context = self.context is not None or self.context_file is not None
@@ -61,7 +56,7 @@ class AnswerOptions:
 def main(argv: list[str]) -> int:
     """Answer one question, or all on standard input."""
     options = parse(
-        AnswerOptions, argv, prog="eval.answer",
+        AskOptions, argv, prog="eval.answer",
         description="Answer questions from their contexts with a trained model.",
         epilog='example:\n  python -m eval.answer --model runs/demo --question "Who built the '
         'tower?" --context "..."',
@@ -79,15 +74,10 @@ def main(argv: list[str]) -> int:
                 f"--context-file {options.context_file} cannot be read ({error.strerror})"
             ) from None
 
-    from eval.answerer import Answerer
-
-    answerer = Answerer.load(options.model, options.revision, options.device).with_settings(
-        null_threshold=options.null_threshold
-    )
+    answerer = options.load()
     if options.question is None or context is None:
         return _answer_lines(answerer, sys.stdin.buffer, options.top)
-    decoded = answer_many(answerer, [(options.question, context)], options.top)[0]
-    reply = _reply(answerer, decoded, options.top)
+    reply = _reply(answerer, "", options.question, context, options.top)
     if options.json:
         print(json_line(reply))
         return 0
@@ -99,39 +89,49 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def answer_many(
-    answerer: "Answerer", questions: list[tuple[str, str]], top: int = 1
-) -> "list[Decoded]":
-    """Decode (question, context) pairs.
+def answer_one(
+    answerer: "Answerer", question: str, context: str, top: int = 1
+) -> "tuple[Decoded, bool]":
+    """Decode one question.
 
     Args:
         answerer: model, tokenizer, settings.
-        questions: pairs; a context may be of any length.
+        question: cut if it is longer than the settings allow.
+        context: of any length.
         top: candidates wanted.
+
+    Returns:
+        Its answers, and whether the question was cut.
     """
     from data.squad import SquadExample
 
-    examples = [
-        SquadExample(str(n), "", question, context, (), False)
-        for n, (question, context) in enumerate(questions)
-    ]
+    example = SquadExample("", "", question, context, (), False)
     n_best = max(SEARCHED, top)
     while True:
-        decoded = answerer.decode(examples, n_best=n_best)[1]
+        windows, (decoded,), _ = answerer.decode([example], n_best)
         # Fewer texts than asked for, though the search found all the spans it was allowed to: look
         # deeper, since spans that read the same count once.
-        short = any(len(one.candidates) < top and len(one.spans.score) >= n_best for one in decoded)
-        if not short:
-            return decoded
+        if len(decoded.candidates) >= top or len(decoded.spans.score) < n_best:
+            return decoded, bool(windows.tokens.cut_questions)
         n_best *= 4
 
 
 def answer_question(answerer: "Answerer", question: str, context: str) -> str:
     """The answer as a piece of the context, "" where the model finds none."""
-    return answer_many(answerer, [(question, context)])[0].answer(answerer.null_threshold)
+    return answer_one(answerer, question, context)[0].answer(answerer.null_threshold)
 
 
-def _reply(answerer: "Answerer", decoded: "Decoded", top: int) -> dict[str, Any]:
+def _reply(
+    answerer: "Answerer", where: str, question: str, context: str, top: int
+) -> dict[str, Any]:
+    """What is printed of one question; `where` it stands begins the warning if it was cut."""
+    decoded, question_cut = answer_one(answerer, question, context, top)
+    if question_cut:
+        warnings.warn(
+            f"{where}the question was cut to its first {answerer.settings.question_room} tokens; "
+            "see --max-question-length and --max-length",
+            stacklevel=2,
+        )
     answer = decoded.answer(answerer.null_threshold)
     best = decoded.candidates[0] if answer else None
     return {
@@ -140,12 +140,13 @@ def _reply(answerer: "Answerer", decoded: "Decoded", top: int) -> dict[str, Any]
         "end": best.end if best else None,
         "null_score": decoded.null_score,
         "null_odds": decoded.null_odds if decoded.candidates else None,
+        "question_cut": question_cut,
         "top": [candidate._asdict() for candidate in decoded.candidates[:top]],
     }
 
 
 def _answer_lines(answerer: "Answerer", lines: BinaryIO, top: int) -> int:
-    """JSON lines in, JSON lines out; a line that cannot be answered gets {"id", "error"}.
+    """JSON lines in, JSON lines out; a line that cannot be answered gets {"id", "line", "error"}.
 
     Returns:
         0, or 2 if any line was wrong.
@@ -154,35 +155,54 @@ def _answer_lines(answerer: "Answerer", lines: BinaryIO, top: int) -> int:
     for number, line in enumerate(lines, 1):
         if not line.removeprefix(codecs.BOM_UTF8).strip():
             continue
+        identifier: str | float | None = number
         try:
-            identifier, question, context = read_line(number, line)
-            decoded = answer_many(answerer, [(question, context)], top)[0]
-            reply = {"id": identifier, **_reply(answerer, decoded, top)}
+            where = f"line {number} of standard input"
+            values = read_line(where, line)
+            identifier = read_id(where, values, number)
+            question, context = read_question(where, values)
+            reply = _reply(answerer, f"line {number}: ", question, context, top)
         except ValueError as error:
-            reply, status = {"id": number, "error": str(error)}, 2
-        print(json_line(reply), flush=True)
+            reply, status = {"line": number, "error": str(error)}, 2
+        print(json_line({"id": identifier, **reply}), flush=True)
     return status
 
 
-def read_line(number: int, line: bytes) -> tuple[str | float | None, str, str]:
-    """(id, question, context) of a line of input; the id is the line's number where it has none.
+def read_line(where: str, line: bytes) -> dict[str, Any]:
+    """The JSON object in a line of input.
 
     Raises:
-        UsageError: it is not such an object.
+        UsageError: there is none.
     """
-    where = f"line {number} of standard input"
     try:
-        values = parse_object(line)
+        return parse_object(line)
     except ValueError as error:
         raise UsageError(f"{where} {error}; expected {_LINE}") from None
-    for key in ("question", "context"):
-        if not isinstance(values.get(key), str):
-            raise UsageError(f"{where} has no text {key!r}; expected {_LINE}")
-    identifier = values.get("id", number)
+
+
+def read_id(where: str, values: dict[str, Any], number: int) -> str | float | None:
+    """The id of a line of input; the line's number where it has none.
+
+    Raises:
+        UsageError: it cannot be given back as it came.
+    """
+    identifier: str | float | None = values.get("id", number)
     usable = identifier is None or type(identifier) in (str, int, float)
     if not usable or identifier in (math.inf, -math.inf):  # 1e999 reads as an infinity
         raise UsageError(f"{where} has the id {shown(identifier)}, expected text or a number")
-    return identifier, values["question"], values["context"]
+    return identifier
+
+
+def read_question(where: str, values: dict[str, Any]) -> tuple[str, str]:
+    """The question and the context of a line of input.
+
+    Raises:
+        UsageError: one of them is not there, or no text.
+    """
+    for key in ("question", "context"):
+        if not isinstance(values.get(key), str):
+            raise UsageError(f"{where} has no text {key!r}; expected {_LINE}")
+    return values["question"], values["context"]
 
 
 def json_line(values: dict[str, Any]) -> str:

@@ -153,7 +153,8 @@ def predict_logits(
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     done = 0
-    model.eval()
+    if model.training:  # eval() walks every module: too long a way for each single question
+        model.eval()
     start_logits, end_logits = [], []
     loss = torch.zeros((), device=device)
     with (
@@ -259,7 +260,7 @@ class Answerer:
         Raises:
             ValueError: not found, not readable, or without a trained span head.
         """
-        files = find_model(name_or_folder, revision=revision)
+        files = find_model(name_or_folder, revision=revision, optional=(SETTINGS_FILE,))
         place = choose_device(device)
         model = BertForQuestionAnswering.from_pretrained(files).to(place)
         tokenizer = Tokenizer.from_folder(files.folder)

@@ -6,8 +6,10 @@ chooses its format.
 """
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,5 +246,12 @@ def _save(figure: "Figure", path: str | Path) -> Path:
         axes.set_axisbelow(True)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=140, format=path.suffix.removeprefix(".") or "png")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(drawn.getvalue())
+        os.replace(partial, path)  # so that an earlier picture stays until the new one is whole
+    finally:
+        partial.unlink(missing_ok=True)
     return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
+from eval.options import MOST_ANSWERS, AnswerOptions, check_range
 
 if TYPE_CHECKING:
     from data.squad import SquadExample
@@ -57,34 +58,25 @@ def score_predictions(
     return metrics
 
 
-@dataclass(frozen=True)
-class PredictOptions:
-    """Options of `python -m eval.predict`."""
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(AnswerOptions):
+    """Options of `python -m eval.predict`, beside those of the model."""
 
-    model: str = option(help="run folder, model folder, or Hub name")
     data_file: str = option(help="SQuAD v1.1 or v2.0 .json file, with or without answers")
     output_dir: str = option(help="where the prediction files go; created if needed")
-    revision: str | None = option(None, help="Hub branch, tag or commit")
-    max_length: int | None = option(None, help="tokens of a window (default: the model's own)")
-    doc_stride: int | None = option(
-        None, help="tokens shared by neighbouring windows (default: the model's own)"
-    )
-    null_threshold: float | None = option(
-        None, help='answer "" where null score - best score is above it (default: the model\'s own)'
-    )
     n_best: int = option(20, help="answers listed per question in nbest.json")
-    batch_tokens: int | None = option(None, help="tokens in a batch (default: by device)")
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps")
-    amp: bool = option(False, help="mixed precision (autocast)")
-    amp_dtype: str = option("auto", help="with --amp", choices=("auto", "bf16", "fp16"))
+    batch_tokens: int | None = option(
+        None, help="tokens in a batch (default: by device)", group="machine"
+    )
+    amp: bool = option(False, help="mixed precision (autocast)", group="machine")
+    amp_dtype: str = option(
+        "auto", help="with --amp", choices=("auto", "bf16", "fp16"), group="machine"
+    )
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "n_best", "batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
-        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
-            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
+        super().__post_init__()
+        check_range("n_best", self.n_best, 1, MOST_ANSWERS)
+        check_range("batch_tokens", self.batch_tokens, 1)
         if self.amp_dtype != "auto" and not self.amp:
             raise UsageError(f"--amp-dtype {self.amp_dtype} does nothing without --amp; add it")
 
@@ -97,20 +89,19 @@ def main(argv: list[str]) -> int:
         epilog="example:\n  python -m eval.predict --model runs/squad --data-file dev-v2.0.json "
         "--output-dir predictions",
     )  # fmt: skip
+    from data.ledger import ledger
     from data.squad import read_squad
-    from eval.answerer import Answerer
-    from eval.prediction_files import write_json, write_predictions
+    from eval.prediction_files import check_folder, write_json, write_predictions
 
-    data = read_squad(options.data_file)
-    answerer = Answerer.load(
-        options.model, options.revision, options.device, options.amp, options.amp_dtype
-    ).with_settings(
-        max_length=options.max_length,
-        doc_stride=options.doc_stride,
-        null_threshold=options.null_threshold,
-    )
     folder = Path(options.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)  # before the work, so that a wrong name costs none
+    check_folder("--output-dir", folder)  # before the work, so that a wrong name costs none
+    if any((folder / name).exists() for name in ("options.json", "checkpoints")):
+        raise UsageError(
+            f"--output-dir {folder} is a run folder, whose own answers lie there; name another"
+        )
+    data = read_squad(options.data_file)
+    answerer = options.load(options.amp, options.amp_dtype)
+    folder.mkdir(parents=True, exist_ok=True)
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
     # without gold answers nothing tells whether the data is v2: then the model's training does
     threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)
@@ -126,8 +117,8 @@ def main(argv: list[str]) -> int:
         write_json(folder / "metrics.json", metrics)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
     print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
-    if windows.tokens.cut_questions:
-        print(f"{len(windows.tokens.cut_questions)} questions were cut to fit")
+    for line in ledger(data, windows):
+        print(line)
     if metrics is not None:
         print(json.dumps(metrics, indent=2))
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.command import UsageError
 from minibert.files import write_file
 
 if TYPE_CHECKING:
@@ -98,6 +99,31 @@ def write_predictions(
     write_json(folder / "na_probs.json", {i: _sigmoid(value) for i, value in odds.items()})
     write_json(folder / "nbest.json", n_best)
     return predictions
+
+
+def check_folder(flag: str, folder: Path) -> None:
+    """Refuse a folder to write into that cannot be made, before any work is done.
+
+    Raises:
+        UsageError: it, or what it should lie in, is a file.
+    """
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise UsageError(
+            f"{flag} {folder} cannot be a folder: {there} is a file; give another name"
+        )
+
+
+def check_file(flag: str, path: Path) -> None:
+    """Refuse a file to write that cannot be made, before any work is done.
+
+    Raises:
+        UsageError: it is a folder, or what it should lie in is not one.
+    """
+    if path.is_dir():
+        raise UsageError(f"{flag} {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{flag} {path} cannot be written: there is no folder {path.parent}")
 
 
 def _sigmoid(x: float) -> float:

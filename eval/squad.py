@@ -20,14 +20,16 @@ official script takes the last, so that its figure would depend on the order of 
 """
 
 import json
+import math
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.command import parser, run_command
+from data.command import UsageError, parser, run_command
 from eval.exact_f1 import Gold, gold_texts, raw_scores, require
+from eval.prediction_files import check_file, check_folder, write_json
 from eval.thresholds import best_thresholds, precision_recall
 from minibert.strict_json import named, read_object, shown
 
@@ -145,6 +147,14 @@ def main(argv: list[str]) -> int:
     options, unknown = arguments.parse_known_args(argv)
     arguments.refuse_unknown(unknown)
 
+    if math.isnan(options.na_prob_thresh):
+        raise UsageError("-t is nan, expected a number; nothing exceeds nan")
+    if options.out_file:
+        check_file("-o", Path(options.out_file))
+    if options.out_image_dir:
+        check_folder("-p", Path(options.out_image_dir))
+        if not options.na_prob_file:
+            warnings.warn(f"-p {options.out_image_dir} writes nothing without -n", stacklevel=2)
     gold = read_gold(options.data_file)
     predictions = _read_values(options.pred_file, "predictions {id: text}", str)
     na_probs = None
@@ -152,7 +162,7 @@ def main(argv: list[str]) -> int:
         na_probs = _read_values(options.na_prob_file, "probabilities {id: number}", (int, float))
     for identifier in gold:
         if identifier not in predictions:
-            print(f"Missing prediction for {identifier}")
+            print(f"Missing prediction for {named(identifier)}")
     unused = [identifier for identifier in predictions if identifier not in gold]
     if unused:
         warnings.warn(
@@ -183,8 +193,6 @@ def main(argv: list[str]) -> int:
             options.out_image_dir,
         )
     if options.out_file:
-        from eval.prediction_files import write_json
-
         write_json(options.out_file, metrics)
     else:
         print(json.dumps(metrics, indent=2))

@@ -19,11 +19,15 @@ def write_file(path: Path, content: bytes) -> None:
 
     The content is flushed before the name changes, and the folder after it, so that a file that
     is there when this returns is there after a power cut. A symbolic link stays one: the file
-    behind it is replaced. The mode is that of any new file (0666 less the umask).
+    behind it is replaced. A pipe or a device is written to. The mode is that of any new file (0666
+    less the umask).
 
     Raises:
         OSError: disk full or not writable; what was there before is untouched.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)  # a pipe or a device (/dev/stdout): nothing to be kept whole
+        return
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -12,7 +12,8 @@ The name "embedded" stands for the model inside this package.
 
 import os
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from minibert.shards import INDEX_FILE, SINGLE_FILE, read_index
 PICKLE = "pytorch_model.bin"
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / EMBEDDED
+_DEMO = "`python -m train.squad --demo`, which needs no model"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REVISION = re.compile(r"\w[\w./-]*")
 
@@ -60,6 +62,7 @@ def find_model(
     revision: str | None = None,
     local_files_only: bool = False,
     weights: bool = True,
+    optional: Sequence[str] = (),
 ) -> ModelFiles:
     """Find a model's files; an existing folder wins over a Hub name that is spelled the same.
 
@@ -71,6 +74,8 @@ def find_model(
         local_files_only: never use the network. Without it, a Hub that does not answer means the
             branch's last known commit, if that is cached.
         weights: False leaves the weights out, for callers that want sizes and vocabulary only.
+        optional: more files that are fetched and verified where the model has them; if nobody can
+            say whether it has, a warning does.
 
     Raises:
         ValueError: one sentence: what was wanted, where, what is wrong, what to do. Whether there
@@ -106,6 +111,13 @@ def find_model(
     # uncased, and every score be wrong without a sign. (tokenizer.json itself tells the casing.)
     if vocabulary and not tokenizer and "tokenizer_config.json" in repository.unknown:
         raise ValueError(repository.missing("tokenizer_config.json"))
+    for file in optional:
+        if repository.get(file) is None and file in repository.unknown:
+            warnings.warn(
+                f"whether {name} has a {file} is not known ({repository.unasked}); going on "
+                "without it",
+                stacklevel=2,
+            )
     return ModelFiles(repository.config.parent, name, repository.commit)
 
 
@@ -218,7 +230,7 @@ class _Repository:
             return f"no {file} in {where} on the Hub"
         return (
             f"{file} of {where} is not in the cache {self.cache}, and {self.unasked}; "
-            "or give a local folder, or try --demo, which needs no model"
+            f"or give a local folder, or try {_DEMO}"
         )
 
     def has_pickle(self) -> bool:
@@ -252,7 +264,7 @@ class _Repository:
                 return None
             raise ValueError(
                 f"{file} of {self.name} (revision {self.revision}) could not be downloaded into "
-                f"{self.cache}: {self._reason(error)}; or give a local folder, or try --demo"
+                f"{self.cache}: {self._reason(error)}; or give a local folder, or try {_DEMO}"
             ) from error
 
     def _reason(self, error: BaseException) -> str:

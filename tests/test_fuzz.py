@@ -28,13 +28,14 @@ from safetensors.torch import save, save_file
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
+from data.windows import Windows
 from eval.answer import _answer_lines
-from eval.answerer import QASettings
+from eval.answerer import QASettings, make_example_windows
 from eval.spans import Decoded
 from eval.squad import main as score_command
 from minibert import BertConfig
 from minibert.safetensors_file import read_safetensors
-from minibert.strict_json import read_object
+from minibert.strict_json import parse_object, read_object
 from minibert.weights import read_tensors
 from tests.answers import random_answers
 from tests.mutations import mutate_json, mutate_lines, mutate_safetensors
@@ -45,7 +46,8 @@ OURS = tuple(str(ROOT / package) + os.sep for package in ("minibert", "data", "e
 MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
 LONGEST_MESSAGE = 700  # characters, the path included
 # Memory may be ten times the input, beside a reader's own modest needs. Input that is mostly
-# brackets needs more, which is Python's: the dict of '{"a":' alone takes 232 bytes for those 5.
+# brackets needs more, which is Python's: the dict of '{"a":' alone takes 232 bytes for those 5. How
+# much at most is measured below, by MEMORY_HOSTILE.
 MEMORY_FACTOR, MEMORY_FLOOR, MEMORY_BRACKET = 10, 1_000_000, 300
 
 TOKENS = "[PAD] [UNK] [CLS] [SEP] [MASK] who old the town river ##s a b . ?".split()
@@ -130,8 +132,13 @@ class RandomAnswerer:
 
     null_threshold = 0.0
 
-    def decode(self, examples: list[SquadExample], n_best: int) -> tuple[None, list[Decoded]]:
-        return None, random_answers(examples, TOKENIZER, QASettings(**SETTINGS))
+    settings = QASettings(**SETTINGS)
+
+    def decode(
+        self, examples: list[SquadExample], n_best: int
+    ) -> tuple[Windows, list[Decoded], float]:
+        windows = make_example_windows(examples, TOKENIZER, self.settings)
+        return windows, random_answers(examples, TOKENIZER, self.settings), 0.0
 
 
 # --- readers: each takes the damaged file's path; what it accepts must be usable
@@ -375,6 +382,38 @@ def test_reading_a_real_file_takes_few_times_its_size(
     finally:
         tracemalloc.stop()
     assert kept and used <= factor * path.stat().st_size, used / path.stat().st_size
+
+
+MEMORY_HOSTILE = 50  # times its size, for JSON of whatever shape; the worst known takes 46
+SHAPES = {
+    "empty lists": "[]",
+    "empty objects": "{}",
+    "small objects": '{"":0}',
+    "nested objects": '{"":{"":{"":{"":0}}}}',
+    "nested lists": "[[[[[[0]]]]]]",
+    "lists a hundred deep": "[" * 100 + "]" * 100,
+    "objects a hundred deep": '{"":' * 100 + "0" + "}" * 100,
+    "short texts": '"aa"',
+    "numbers": "0.1",
+}
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "keys"])
+def test_json_of_any_shape_takes_at_most_fifty_times_its_size(shape: str) -> None:
+    """Not ten times: what Python makes of a pair of brackets is larger than that, and to count
+    brackets first would refuse good files whose texts are full of them."""
+    items = [f'"{number:x}":0' for number in range(30_000)]
+    if shape in SHAPES:
+        items = ['"a":[' + ",".join([SHAPES[shape]] * (400_000 // len(SHAPES[shape]))) + "]"]
+    content = f"{{{','.join(items)}}}".encode()
+    tracemalloc.start()
+    try:
+        assert parse_object(content)
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"{shape}: {used / len(content):.1f}")
+    assert used <= MEMORY_HOSTILE * len(content), used / len(content)
 
 
 def test_twenty_thousand_inputs_are_tried() -> None:

@@ -111,6 +111,7 @@ def test_after_one_download_nothing_is_asked_pinned_offline_or_resumed_and_no_to
     training, _, answering = commands_with(["--model", NAME], place, tmp_path / "first")
     results = driver.run(training, answering)
     assert [(status, errors) for status, _, errors in results] == [(0, "")] * 2
+    assert any(path.endswith("/qa_settings.json") for _, path, _ in server.requests)
     assert commit in results[0][1]  # the training says which commit it began with
     asked = [headers for _, _, headers in server.requests if "authorization" in headers]
     assert asked and all(headers["host"].startswith("127.0.0.1") for headers in asked)

@@ -14,10 +14,13 @@ import shutil
 from pathlib import Path
 
 from minibert.files import flush_folder
+from minibert.strict_json import parse_object
 from train.folders import flush_tree, replace_folder
 
 MODEL = "best"
 _DIGEST = "sha256"
+METRICS, PREDICTIONS = "metrics.json", "predictions.json"
+_ANSWERS = (METRICS, PREDICTIONS, "nbest.json", "null_odds.json", "na_probs.json")
 
 
 def staged(run: Path, update: int) -> Path:
@@ -46,15 +49,34 @@ def publish(run: Path, update: int, resumed: bool = False) -> None:
             shutil.rmtree(other, ignore_errors=True)
     if not folder.is_dir():
         return
-    for path in sorted(folder.glob("*.json")):
-        os.replace(path, run / path.name)
     model, digest = folder / MODEL, folder / _DIGEST
-    # After a kill in the middle, what lies here may be the earlier best, already exchanged.
-    if model.is_dir() and digest.exists():
-        if not resumed or digest.read_text(encoding="ascii") != _digest(run / MODEL):
-            replace_folder(model, run / MODEL)
-    flush_folder(run)
+    if digest.is_file():  # else it was never finished, and nothing in it is moved
+        for name in _ANSWERS:
+            if (folder / name).is_file():
+                os.replace(folder / name, run / name)
+        # After a kill in the middle, what lies here may be the earlier best, already exchanged.
+        if model.is_dir():
+            if not resumed or digest.read_text(encoding="ascii") != _digest(run / MODEL):
+                replace_folder(model, run / MODEL)
+        flush_folder(run)
     shutil.rmtree(folder)
+
+
+def missing_part(run: Path, results: tuple[str, ...]) -> str | None:
+    """The first of the best model's parts that is not in its place or cannot be read, by name.
+
+    Args:
+        run: the run folder.
+        results: the JSON files that every evaluation of this kind of run leaves.
+    """
+    if not all((run / MODEL / name).is_file() for name in ("config.json", "model.safetensors")):
+        return f"{MODEL}/"
+    for name in results:
+        try:
+            parse_object((run / name).read_bytes())
+        except (OSError, ValueError):
+            return name
+    return None
 
 
 def _digest(folder: Path) -> str:

@@ -7,26 +7,37 @@
       manifest.json           sha256 of the other files
 
 Dropout is seeded from the update's number and batches are a function of it, so no generator state
-is stored. A folder is written under a temporary name, flushed to disk, then put in place.
+is stored. A folder is written under a temporary name, flushed to disk, then put in place. What is
+read back is checked value by value: a checkpoint that cannot be trusted is a damaged one.
 """
 
 import hashlib
 import json
+import math
+import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from data.command import UsageError
 from minibert.files import flush_folder, write_flushed
+from minibert.strict_json import parse_object, shown
 from train.folders import remove_folder, replace_folder, temporary_of
 from train.resuming import FORMAT, refuse_newer_format
 
 PREFIX = "update-"
 MANIFEST = "manifest.json"
+_NUMBERED = re.compile(rf"{PREFIX}\d{{1,15}}", re.ASCII)
+_FILES = frozenset(("model.safetensors", "optimizer.safetensors", "state.json"))
+_SCALER = frozenset(
+    ("scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker")
+)
 
 
 @dataclass
@@ -59,7 +70,7 @@ def save_checkpoint(
     log_bytes: int,
     keep: int,
 ) -> Path:
-    """Write one checkpoint, then remove the oldest ones beyond `keep`.
+    """Write one checkpoint, then remove the oldest of those before it.
 
     Args:
         folder: RUN/checkpoints.
@@ -68,7 +79,8 @@ def save_checkpoint(
         scaler: loss scale.
         state: counters.
         log_bytes: length of log.jsonl that belongs to this state.
-        keep: checkpoints to leave, at least 1.
+        keep: checkpoints to leave, at least 1: this one and those just before it. One of a later
+            update is not ours to judge.
 
     Returns:
         The checkpoint's folder.
@@ -105,7 +117,8 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in list_checkpoints(folder)[:-keep]:
+    earlier = [path for path in list_checkpoints(folder) if update_of(path) < state.update]
+    for old in earlier[: max(0, len(earlier) - keep + 1)]:
         remove_folder(old)
     return final
 
@@ -113,8 +126,12 @@ def save_checkpoint(
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
     found = (path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
-    numbered = [path for path in found if path.name.removeprefix(PREFIX).isdecimal()]
-    return sorted(numbered, key=lambda path: int(path.name.removeprefix(PREFIX)))
+    return sorted((path for path in found if _NUMBERED.fullmatch(path.name)), key=update_of)
+
+
+def update_of(folder: Path) -> int:
+    """The number of updates in a checkpoint's name."""
+    return int(folder.name.removeprefix(PREFIX))
 
 
 def load_checkpoint(
@@ -137,38 +154,103 @@ def load_checkpoint(
     Raises:
         ValueError: the checkpoint belongs to another model.
     """
-    values = json.loads((folder / "state.json").read_bytes())
-    refuse_newer_format(folder / "state.json", values)
-    tensors = load((folder / "model.safetensors").read_bytes())
+    saved = _read_state(folder)
     parameters = dict(model.named_parameters())
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
-        raise ValueError(f"{folder} was saved by a model of other sizes; start a new run")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
-    _restore_optimizer(model, optimizer, load((folder / "optimizer.safetensors").read_bytes()))
-    if scaler.is_enabled():
-        scaler.load_state_dict(values["scaler"])
-    return TrainState(**values["state"]), int(values["log_bytes"])
+    try:
+        tensors = load((folder / "model.safetensors").read_bytes())
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
+            raise ValueError(f"{folder} was saved by a model of other sizes; start a new run")
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[name])
+        _restore_optimizer(model, optimizer, load((folder / "optimizer.safetensors").read_bytes()))
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{folder} was saved by another model ({error}); start a new run"
+        ) from None
+    if scaler.is_enabled() and saved.scaler:  # a run in another precision saved none
+        scaler.load_state_dict(saved.scaler)
+    return saved.state, saved.log_bytes
 
 
 def verify_checkpoint(folder: Path) -> str | None:
-    """None if every file of a checkpoint is as it was written, else what is wrong."""
+    """None if every file of a checkpoint is as it was written, else what is wrong.
+
+    Raises:
+        UsageError: a later version wrote it.
+    """
     try:
-        sums = json.loads((folder / MANIFEST).read_bytes())
+        try:
+            sums = parse_object((folder / MANIFEST).read_bytes())
+        except ValueError as error:
+            return f"{MANIFEST} {error}"
+        if sums.keys() != _FILES:
+            return f"{MANIFEST} lists {shown(sorted(sums))}, expected {', '.join(sorted(_FILES))}"
         for name, wanted in sums.items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted:
                 return f"{name} does not match its sha256"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{type(error).__name__}: {error}"
-    missing = {"model.safetensors", "optimizer.safetensors", "state.json"} - set(sums)
-    if missing:
-        return f"{MANIFEST} does not list {sorted(missing)}"
-    update = json.loads((folder / "state.json").read_bytes())["state"]["update"]
-    if update != int(folder.name.removeprefix(PREFIX)):
-        return f"it holds update {update}"
-    return None
+        update = _read_state(folder).state.update
+    except UsageError:
+        raise
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())
+    return None if update == update_of(folder) else f"it holds update {update}"
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What state.json holds."""
+
+    state: TrainState
+    scaler: dict[str, Any]
+    log_bytes: int
+
+
+def _read_state(folder: Path) -> _Saved:
+    """RUN/checkpoints/.../state.json, every value of the kind and size it can have.
+
+    Raises:
+        ValueError: what is wrong with it.
+        UsageError: a later version wrote it.
+    """
+    path = folder / "state.json"
+    try:
+        values = parse_object(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"state.json {error}") from None
+    refuse_newer_format(path, values)
+    state, scaler = values.get("state"), values.get("scaler")
+    if not isinstance(state, dict) or not isinstance(scaler, dict):
+        raise ValueError("state.json lacks its counters or its scaler")
+    unknown = state.keys() - {field.name for field in fields(TrainState)}
+    if unknown or "update" not in state:
+        raise ValueError(f"state.json has {shown(sorted(state))} as counters")
+    if scaler and scaler.keys() != _SCALER:
+        raise ValueError(f"state.json has {shown(sorted(scaler))} as scaler")
+    made, log_bytes = TrainState(**state), values.get("log_bytes")
+    sound = {
+        "update": _is_count(made.update),
+        "skipped": _is_count(made.skipped),
+        "best_score": made.best_score is None or _is_number(made.best_score),
+        "best_update": _is_count(made.best_update),
+        "accumulate": _is_count(made.accumulate) and made.accumulate > 0,
+        "evaluation_due": isinstance(made.evaluation_due, bool),
+        "log_bytes": _is_count(log_bytes),
+        "scaler": all(_is_number(value) and value >= 0 for value in scaler.values()),
+    }
+    if not all(sound.values()):
+        wrong = ", ".join(name for name, good in sound.items() if not good)
+        raise ValueError(f"state.json has a wrong value of {wrong}")
+    return _Saved(made, scaler, int(values["log_bytes"]))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def set_aside(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -11,9 +12,8 @@ from typing import Any
 
 import torch
 
-from data.command import UsageError
 from minibert.files import write_file
-from train.resuming import read_json
+from minibert.strict_json import parse_object, shown
 
 # What, if it differs, makes a resumed run's bits differ from an uninterrupted one's.
 _BITS = ("torch", "device", "gpu", "cpu_capability")
@@ -43,25 +43,44 @@ def record_start(path: Path, device: str) -> None:
     """Add a start to RUN/env.json, and warn of what is otherwise than at the first one.
 
     Args:
-        path: RUN/env.json, written anew.
+        path: RUN/env.json, written anew. It decides nothing: a damaged one is a warning.
         device: the kind of device the run is on.
-
-    Raises:
-        UsageError: the file is damaged.
     """
-    starts = read_json(path) if path.exists() else []
-    if not isinstance(starts, list) or not all("versions" in start for start in starts):
-        raise UsageError(f"{path} does not list a run's starts; delete it, a new one is made")
-    starts.append(environment(device))
+    starts = _read_starts(path)
+    if starts is None:
+        print(f"warning: {path} does not list a run's starts; a new list is begun", file=sys.stderr)
+    starts = [*(starts or []), environment(device)]
     write_file(path, (json.dumps(starts, indent=2) + "\n").encode())
     first, now = ({**start, **start["versions"]} for start in (starts[0], starts[-1]))
     for name in _BITS:
         if name in first and first[name] != now[name]:
             print(
-                f"warning: unlike the run's first start: {name} {first[name]} -> {now[name]}; "
+                f"warning: unlike the run's first start: {name} {_brief(first[name])} -> "
+                f"{_brief(now[name])}; "
                 "the bits may differ from an uninterrupted run's",
                 file=sys.stderr,
             )
+
+
+def _read_starts(path: Path) -> list[dict[str, Any]] | None:
+    """The starts so far, none without a file; None if it holds anything else."""
+    if not os.path.lexists(path):
+        return []
+    try:
+        # our reader takes objects only
+        starts = parse_object(b'{"starts": ' + path.read_bytes() + b"}")["starts"]
+    except (OSError, ValueError):
+        return None
+    if not isinstance(starts, list):
+        return None
+    for start in starts:
+        if not isinstance(start, dict) or not isinstance(start.get("versions"), dict):
+            return None
+    return starts
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)
 
 
 def _commit() -> str | None:

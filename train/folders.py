@@ -48,23 +48,31 @@ def replace_folder(new: Path, place: Path) -> None:
         os.rename(new, place)
     else:
         old = place.with_name(f".{place.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
         if exchange(new, place):
             os.rename(new, old)
         else:
             os.rename(place, old)
             os.rename(new, place)
         flush_folder(place.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     flush_folder(place.parent)
 
 
 def remove_folder(folder: Path) -> None:
     """Rename, then delete: a half-deleted folder never looks like a whole one."""
     dead = temporary_of(folder)
-    shutil.rmtree(dead, ignore_errors=True)
+    remove(dead)
     os.rename(folder, dead)
-    shutil.rmtree(dead, ignore_errors=True)
+    remove(dead)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder with all it holds; of a link, which somebody put in its place, the link."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def tidy(parent: Path, begin: str) -> None:

@@ -177,7 +177,8 @@ def train(
             give_back_memory()
         every = options.eval_every
         state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
-        if not state.evaluation_due and state.update % options.save_every == 0:
+        # before an evaluation too: whatever fails there, the updates are not lost
+        if state.evaluation_due or state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
     if state.update != run.saved_update:  # stopped between two checkpoints
         run.save(model, optimizer, scaler, state)

@@ -37,12 +37,13 @@ def main(argv: list[str]) -> int:
     from minibert.heads import masked_lm_loss_sum
     from train.disk import disk_need, refuse_without_room
     from train.dry_run import print_plan
+    from train.earlier_run import earlier_run_aside
     from train.loop import Task, train
     from train.optim import make_optimizer
     from train.pretrain_inputs import describe, make_plan, read_inputs
     from train.pretrain_run import PretrainRun
     from train.resuming import saved_run
-    from train.run_folder import check_folder, earlier_run_aside
+    from train.run_folder import held_folder
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -52,52 +53,55 @@ def main(argv: list[str]) -> int:
     device = choose_device(options.device)
     amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
     folder = Path(options.output_dir or time.strftime("runs/pretrain-%Y%m%d-%H%M%S"))
-    check_folder(folder, options)
-    with ExitStack() as stack:
-        stack.enter_context(earlier_run_aside(folder, options))
-        saved = saved_run(folder)["inputs"] if options.resume else None
-        inputs = read_inputs(options, device, saved)
-        plan = make_plan(inputs, options)
-        describe(inputs, plan)
-        optimizer = make_optimizer(inputs.model, options)
-        scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+    with held_folder(folder, options):
+        with ExitStack() as stack:
+            if options.overwrite and not options.dry_run:
+                stack.enter_context(earlier_run_aside(folder))
+            saved = saved_run(folder)["inputs"] if options.resume else None
+            inputs = read_inputs(options, device, saved)
+            plan = make_plan(inputs, options)
+            describe(inputs, plan)
+            optimizer = make_optimizer(inputs.model, options)
+            scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
-        def make_batch(items: "Ints") -> "MaskedBatch":
-            return collate_masked(inputs.train, inputs.masking, items)
+            def make_batch(items: "Ints") -> "MaskedBatch":
+                return collate_masked(inputs.train, inputs.masking, items)
 
-        def loss_sum(model: "torch.nn.Module", batch: "MaskedBatch") -> "torch.Tensor":
-            logits = model(batch.packed, batch.rows)
-            return masked_lm_loss_sum(logits, batch.labels, batch.weights)
+            def loss_sum(model: "torch.nn.Module", batch: "MaskedBatch") -> "torch.Tensor":
+                logits = model(batch.packed, batch.rows)
+                return masked_lm_loss_sum(logits, batch.labels, batch.weights)
 
-        def item_ids(items: "Ints") -> list[str]:
-            return [f"length {n}, epoch {e}, block {b}" for n, e, b in items.tolist()]
+            def item_ids(items: "Ints") -> list[str]:
+                return [f"length {n}, epoch {e}, block {b}" for n, e, b in items.tolist()]
 
-        need = disk_need(inputs.model, options, 0)
-        if options.dry_run:
-            print_plan(
-                inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                make_batch, loss_sum, need,
+            need = disk_need(inputs.model, options, 0)
+            if options.dry_run:
+                print_plan(
+                    inputs.model, optimizer, plan, options, folder, device, amp_dtype,
+                    make_batch, loss_sum, need,
+                )  # fmt: skip
+            refuse_without_room(folder, need)
+            if options.dry_run:
+                return 0
+            if options.max_minutes:  # tokenizing was part of them
+                spent = (time.monotonic() - started) / 60
+                options = replace(options, max_minutes=max(options.max_minutes - spent, 1e-6))
+            run = PretrainRun(folder, options, inputs.identity, plan, inputs.train, device.type)
+        try:
+            state = run.restore(inputs.model, optimizer, scaler)
+            if options.resume:
+                run.print(f"resumed after update {state.update} of {plan.total_updates}")
+            run.watch_signals()
+            task = Task(
+                make_batch, loss_sum, item_ids,
+                evaluate=lambda: evaluate(inputs, options, state, run, plan, device, amp_dtype),
             )  # fmt: skip
-        refuse_without_room(folder, need)
-        if options.dry_run:
-            return 0
-        if options.max_minutes:  # tokenizing was part of them
-            spent = (time.monotonic() - started) / 60
-            options = replace(options, max_minutes=max(options.max_minutes - spent, 1e-6))
-        run = PretrainRun(folder, options, inputs.identity, plan, inputs.train, device.type)
-    try:
-        state = run.restore(inputs.model, optimizer, scaler)
-        if options.resume:
-            run.print(f"resumed after update {state.update} of {plan.total_updates}")
-        run.watch_signals()
-        task = Task(
-            make_batch, loss_sum, item_ids,
-            evaluate=lambda: evaluate(inputs, options, state, run, plan, device, amp_dtype),
-        )  # fmt: skip
-        train(inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task)
-        return finish(state, run, plan)
-    finally:
-        run.close()
+            train(
+                inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task
+            )
+            return finish(state, run, plan)
+        finally:
+            run.close()
 
 
 def evaluate(
@@ -178,10 +182,9 @@ def score_held_out(
 
 def finish(state: "TrainState", run: "PretrainRun", plan: "BlockPlan") -> int:
     """Draw the picture and say where everything is."""
-    from eval.plots import training_curves
+    from train.picture import draw_training
 
-    with (run.folder / "log.jsonl").open(encoding="utf-8") as log:
-        picture = training_curves([json.loads(line) for line in log], run.folder / "training.png")
+    picture = draw_training(run.folder)
     if state.update < plan.total_updates or state.evaluation_due:
         run.print(
             f"stopped after update {state.update} of {plan.total_updates}; go on with:\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.blocks import BlockPlan, Blocks
+from train.best import METRICS
 from train.pretrain_options import PretrainOptions
 from train.run import Run
 
@@ -23,6 +24,8 @@ class PretrainRun(Run):
         blocks: the stream it trains on.
         device: the kind of device it runs on.
     """
+
+    results = (METRICS,)
 
     def __init__(
         self,

@@ -5,12 +5,17 @@ Otherwise it is refused with the list of what differs; --allow-change lets named
 
 import difflib
 import json
+import os
+import types
+import typing
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
 from minibert.files import write_file
+from minibert.strict_json import parse_object, shown
+from train.earlier_run import options_file
 from train.options import TrainOptions
 
 # Of options.json and state.json. Format 0 had no number, and no evaluation could be put off.
@@ -21,30 +26,42 @@ UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run all
 FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints jobs tokens_dir".split())
 # What identifies data and model, in options.json.
 INPUTS = frozenset(
-    "train_sha256 dev_sha256 tokens_sha256 model_source model_commit model_sha256".split()
+    (
+        "train_sha256 dev_sha256 tokens_sha256 model_source model_commit model_sha256 "
+        "weights_sha256"
+    ).split()
 )
+_CHANGE = {"name", "old", "new"}  # in options.json
+# Where things are, and how they are computed: a finished run may be told without being made again.
+_PATHS = frozenset("train_file dev_file model from_scratch".split())
+_PLACES = _PATHS | {"model_source", "threads", "device"}
 
 
 def saved_run(folder: Path) -> dict[str, Any]:
     """RUN/options.json of a run to resume: {"options": ..., "inputs": ...}.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is not what a run writes.
     """
-    path = folder / "options.json"
+    path = options_file(folder)
     if not path.exists():
         raise UsageError(f"--resume: {folder} is not a run folder (it has no options.json)")
-    saved = read_json(path)
-    if isinstance(saved, dict):
-        refuse_newer_format(path, saved)
+    try:
+        saved = parse_object(path.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"--resume: {path} {error}; bring it back, or start a new run") from None
+    refuse_newer_format(path, saved)
+    options, inputs, changes = (saved.get(name) for name in ("options", "inputs", "changes"))
     if (
-        not isinstance(saved, dict)
-        or not isinstance(saved.get("options"), dict)
-        or not isinstance(saved.get("inputs"), dict)
-        or not {"seed", "batch_size", "lr"} <= set(saved["options"])
+        not isinstance(options, dict)
+        or not isinstance(inputs, dict)
+        or not {"seed", "batch_size", "lr"} <= options.keys()
+        or not isinstance(inputs.get("model_commit"), str | None)
+        or not isinstance(changes, list | None)
+        or not all(isinstance(c, dict) and c.keys() == _CHANGE for c in changes or [])
     ):
         raise UsageError(f"--resume: {path} is damaged or not of a run; start a new run")
-    return saved
+    return saved | {"changes": changes or []}
 
 
 def refuse_changes(options: TrainOptions, saved: dict[str, Any], given: set[str]) -> None:
@@ -62,7 +79,9 @@ def refuse_changes(options: TrainOptions, saved: dict[str, Any], given: set[str]
     changed = [
         f"--{name.replace('_', '-')} {saved[name]!r} -> {getattr(options, name)!r}"
         for name in sorted(given - FREE_OPTIONS)
-        if name in saved and saved[name] != getattr(options, name) and name not in allowed
+        if name in saved
+        and not _equal(name, saved[name], getattr(options, name))
+        and name not in allowed
     ]
     if changed:
         raise UsageError(
@@ -75,11 +94,17 @@ def allowed_changes(options: TrainOptions) -> set[str]:
     """The settings that --allow-change names, with underscores.
 
     Raises:
-        UsageError: a name that is neither an option nor an input of a run.
+        UsageError: a name that is neither an option saved with a run nor an input of it.
     """
+    if not options.allow_change:
+        return set()
     names = {name.strip().lstrip("-").replace("-", "_") for name in options.allow_change.split(",")}
-    names -= {""}
-    known = {field.name for field in fields(options)} | INPUTS
+    if "" in names:
+        raise UsageError(
+            f"--allow-change {shown(options.allow_change)} has an empty name, expected settings "
+            "as in lr,seed"
+        )
+    known = ({field.name for field in fields(options)} | INPUTS) - UNSAVED_OPTIONS
     for name in sorted(names - known):
         near = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"did you mean {near[0]}?" if near else f"the inputs are {', '.join(sorted(INPUTS))}"
@@ -104,8 +129,10 @@ def refuse_changed_inputs(
     changed = []
     for name, value in now.items():
         old = saved.get(name)
-        if old == value or name in allowed:
+        if old == value or name in allowed or _may_have_moved(name, saved, now):
             continue
+        if name == "weights_sha256" and name not in saved:
+            continue  # runs of before this was noted
         if isinstance(old, dict) and isinstance(value, dict):
             for part in sorted(set(old) | set(value)):
                 if old.get(part) != value.get(part):
@@ -141,8 +168,40 @@ def changed_settings(
         {"name": name, "old": old[name], "new": new[name]}
         for old, new in ((saved["options"], options), (saved["inputs"], inputs))
         for name in new
-        if name in old and name not in FREE_OPTIONS and old[name] != new[name]
+        if name in old
+        and name not in FREE_OPTIONS
+        and not _equal(name, old[name], new[name])
+        and not _may_have_moved(name, saved["inputs"], inputs)
+        # the demo's files are made below the run folder, wherever that is now
+        and not (options.get("demo") and name in _PATHS)
     ]
+
+
+def _equal(name: str, old: Any, new: Any) -> bool:
+    """Whether two values mean the same; earlier versions kept the .. of a path."""
+    if name in _PATHS and isinstance(old, str) and isinstance(new, str):
+        return old == new or os.path.abspath(old) == new
+    return bool(old == new)
+
+
+def _may_have_moved(name: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether it is the place of a local model, which is known by its files' hashes."""
+    return name == "model_source" and old.get("model_commit") is new.get("model_commit") is None
+
+
+def refuse_useless_changes(folder: Path, options: TrainOptions, inputs: dict[str, Any]) -> None:
+    """A finished run has its best model and scores; nothing would come of other settings.
+
+    Raises:
+        UsageError: with the names of what was changed.
+    """
+    changes = changed_settings(saved_run(folder), asdict(options), inputs)
+    names = [change["name"] for change in changes if change["name"] not in _PLACES]
+    if names:
+        raise UsageError(
+            f"--resume: the run is finished, {', '.join(names)} would change nothing in it; leave "
+            "it out, start a new run, or score the best model with eval.predict"
+        )
 
 
 def write_options(
@@ -171,7 +230,12 @@ def write_options(
     if options.resume:
         saved = saved_run(folder)
         new = changed_settings(saved, asked, inputs)
-        changes = [*saved.get("changes", []), *new]
+        names = {change["name"] for change in new} - allowed_changes(options)
+        if names:
+            raise UsageError(
+                f"{folder} has just become another run ({', '.join(sorted(names))}); try again"
+            )
+        changes = [*saved["changes"], *new]
         if not new:
             return changes
         asked = saved["options"] | asked
@@ -183,21 +247,26 @@ def write_options(
 
 
 def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:
-    """The saved values of options that this version still has."""
-    names = {field.name for field in fields(options_class)}
-    return {name: value for name, value in saved.items() if name in names}
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's value.
+    """The saved values of options that this version still has.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: a value of another type than the option's.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error})") from None
+    hints = typing.get_type_hints(options_class)
+    known = {field.name: hints[field.name] for field in fields(options_class)}
+    for name, value in saved.items():
+        if name in known and not _is_of(value, known[name]):
+            raise UsageError(
+                f"--resume: the run's options.json has {shown(value)} as {name}; it is damaged: "
+                "bring it back, or start a new run"
+            )
+    return {name: value for name, value in saved.items() if name in known}
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of an option's type; whole numbers are numbers, booleans are not."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return type(value) in kinds or (type(value) is int and float in kinds)
 
 
 def refuse_newer_format(path: Path, values: dict[str, Any]) -> None:
@@ -207,8 +276,8 @@ def refuse_newer_format(path: Path, values: dict[str, Any]) -> None:
         UsageError: `values` has a format number above ours.
     """
     number = values.get("format", 0)
-    if not isinstance(number, int) or number > FORMAT:
+    if type(number) is not int or number > FORMAT:
         raise UsageError(
-            f"{path} has format {number}, this version reads up to {FORMAT}; resume with the "
-            "version that wrote it, or start a new run"
+            f"{path} has format {shown(number)}, this version reads up to {FORMAT}; resume with "
+            "the version that wrote it, or start a new run"
         )

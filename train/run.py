@@ -15,7 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,31 +25,33 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.command import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError, UsageError
-from train.best import MODEL, publish, seal, staged
-from train.checkpoint import (
-    PREFIX,
-    TrainState,
-    list_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-    set_aside,
-    verify_checkpoint,
-)
+from data.command import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError
+from minibert.files import flush_folder
+from train.best import METRICS, MODEL, PREDICTIONS, publish, seal, staged
+from train.checkpoint import PREFIX, TrainState, load_checkpoint, save_checkpoint
 from train.environment import record_start
 from train.folders import tidy
 from train.options import TrainOptions
-from train.resuming import write_options
-from train.run_folder import lock_folder, remove_leftovers
+from train.recovery import (
+    cut_log,
+    forget_lost_best,
+    newest_whole,
+    refuse_beyond_end,
+    set_all_aside,
+)
+from train.resuming import refuse_useless_changes, write_options
+from train.run_files import remove_leftovers, remove_reports
 
 STOP_SIGNALS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
+if hasattr(signal, "SIGHUP"):  # the terminal was closed, the connection to it lost
+    STOP_SIGNALS[signal.SIGHUP] = 128 + signal.SIGHUP
 
 
 class Run:
-    """One start of a run in its folder.
+    """One start of a run in its folder. A new run begins here, a resumed one in `restore`.
 
     Args:
-        folder: RUN.
+        folder: RUN, held by `held_folder`.
         options: of the command.
         inputs: what identifies the data and the model; compared when resuming.
         total_updates: of the whole training.
@@ -61,8 +64,10 @@ class Run:
         saved_update: updates made in the newest checkpoint, 0 without one.
 
     Raises:
-        UsageError: another process has the folder, or began a run there a moment ago.
+        UsageError: a run has begun in the folder.
     """
+
+    results: tuple[str, ...] = (METRICS, PREDICTIONS)  # what an evaluation leaves beside best/
 
     def __init__(
         self,
@@ -84,13 +89,23 @@ class Run:
         self._total = total_updates
         self._bar: tqdm[Any] | None = None
         self._checkpoints = folder / "checkpoints"
+        self._inputs = inputs
+        self._device = device
+        self._changes: list[dict[str, Any]] = []
+        self._open = ExitStack()
+        self._log: FileIO
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(folder)
-        remove_leftovers(folder)
-        self._changes = write_options(folder, options, inputs)
+        if not options.resume:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Say in the folder what this start does; from here on it is changed."""
+        remove_leftovers(self.folder)
+        self._changes = write_options(self.folder, self.options, self._inputs)
         # Unbuffered: what is written counts as written, and closing it cannot fail again.
-        self._log = (folder / "log.jsonl").open("ab", buffering=0)
-        record_start(folder / "env.json", device)
+        log = (self.folder / "log.jsonl").open("ab", buffering=0)
+        self._log = self._open.enter_context(log)
+        record_start(self.folder / "env.json", self._device)
 
     # ---- log
 
@@ -210,36 +225,29 @@ class Run:
         """Go back to the newest undamaged checkpoint and cut the log to it; start anew without one.
 
         Raises:
-            UsageError: there are checkpoints, but all are damaged; they are left as they are.
+            UsageError: there is nothing to go on from, or nothing to go on to; nothing was changed.
         """
-        tidy(self.folder, MODEL)
-        tidy(self._checkpoints, PREFIX)
-        found = list_checkpoints(self._checkpoints)
-        damaged: list[tuple[Path, str]] = []
-        while found and (damage := verify_checkpoint(found[-1])):
-            damaged.append((found.pop(), damage))
-        if damaged and not found:
-            what = "; ".join(f"{folder.name}: {damage}" for folder, damage in damaged)
-            raise UsageError(
-                f"--resume: every checkpoint in {self._checkpoints} is damaged ({what}); nothing "
-                "was changed: bring back a good copy, or begin again with --overwrite"
-            )
-        for folder, damage in damaged:
-            print(
-                f"warning: {folder.name} is damaged ({damage}); set aside as "
-                f"{set_aside(folder).name}, going on from {found[-1].name}",
-                file=sys.stderr,
-            )
         state, log_bytes = TrainState(), 0
-        if found:
-            state, log_bytes = load_checkpoint(found[-1], model, optimizer, scaler)
-        if self._log.seek(0, os.SEEK_END) < log_bytes:
-            print("warning: log.jsonl is shorter than the checkpoint knows it", file=sys.stderr)
-        else:
-            self._log.truncate(log_bytes)
-            self._log.seek(log_bytes)
+        if self.options.resume:
+            tidy(self._checkpoints, PREFIX)
+            newest, damaged = newest_whole(self.folder)
+            if newest is not None:
+                state, log_bytes = load_checkpoint(newest, model, optimizer, scaler)
+            refuse_beyond_end(state, self._total, self.options.epochs)
+            if state.update == self._total and not state.evaluation_due:
+                refuse_useless_changes(self.folder, self.options, self._inputs)
+            self._begin()
+            set_all_aside(damaged, state.update)
+            remove_reports(self.folder, state.update)
+            cut_log(self._log, self.folder / "log.jsonl", log_bytes)
+            tidy(self.folder, MODEL)
+        if not self._checkpoints.is_dir():  # a resumed run whose log tells of updates misses it
+            self._checkpoints.mkdir()
+            flush_folder(self.folder)
         self.saved_update = state.update
         publish(self.folder, state.best_update, resumed=True)
+        if state.best_score is not None:
+            forget_lost_best(self.folder, state, self.results)
         lines = (self.folder / "log.jsonl").read_bytes().splitlines()
         logged = sum(line.startswith(b'{"event": "change"') for line in lines)
         for change in self._changes[logged:]:
@@ -260,9 +268,13 @@ class Run:
         return limit > 0 and time.monotonic() - self._started >= limit * 60
 
     def watch_signals(self) -> None:
-        """Ctrl-C or SIGTERM: finish the update, save, stop. A second one stops at once."""
+        """Ctrl-C, SIGTERM or SIGHUP: finish the update, save, stop. A second one stops at once.
+
+        One that was ignored when the process began (nohup, a script's background job) stays so.
+        """
         for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -293,8 +305,7 @@ class Run:
         """End the progress bar and the log."""
         if self._bar is not None:
             self._bar.close()
-        self._log.close()
-        self._lock.close()
+        self._open.close()
 
 
 def _tell(text: str) -> None:

@@ -1,32 +1,55 @@
-"""Whose folder it is: refuse to mix runs, lock it, put an overwritten one back."""
+"""Whose folder it is: refuse to mix runs, and hold the folder from the first look to the end."""
 
+import errno
 import os
-import re
-import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from data.command import UsageError
+from minibert.strict_json import parse_object
+from train.earlier_run import ASIDE, MOVING, OPTIONS, settle
 from train.options import TrainOptions
-
-# Everything that a run writes: --overwrite deletes nothing else.
-RUN_NAMES = frozenset(
-    ".lock options.json env.json log.jsonl metrics.json predictions.json null_odds.json "
-    "na_probs.json nbest.json training.png checkpoints best demo".split()
-)
-# What a killed process leaves: files and folders being written or replaced, the next best model.
-_LEFTOVER = re.compile(r"\.(.+\.\d+\.(tmp|partial)|best-\d+|best\.(tmp|old))")
+from train.run_files import LOCK, belongs, never_began
 
 
-def check_folder(folder: Path, options: TrainOptions) -> None:
-    """Refuse to mix two runs in one folder, before any work is done.
+@contextmanager
+def held_folder(folder: Path, options: TrainOptions) -> Iterator[None]:
+    """Hold a run folder, made if need be, until the block or the process ends, however it ends.
+
+    Nothing is touched before the lock is held. A folder in which no run has begun is left as it
+    was found.
 
     Raises:
-        UsageError: the folder holds something and neither --resume nor --overwrite was given, or
-            --overwrite would delete a folder that is no run.
+        UsageError: another process holds it, or it is not the place for this start.
     """
+    _check_place(folder, options)
+    if options.dry_run:
+        yield
+        return
+    if not os.path.lexists(folder / LOCK):
+        _check_content(folder, options)  # without leaving a trace in what is no run folder
+    made = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
+    try:
+        settle(folder)
+        _check_content(folder, options)
+        lock.truncate(0)  # an earlier owner's number
+        lock.write(f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        with suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+            for path in made:
+                path.rmdir()
+        lock.close()
+
+
+def _check_place(folder: Path, options: TrainOptions) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output-dir {folder} is a file, expected a folder")
     begun = next(
@@ -34,11 +57,12 @@ def check_folder(folder: Path, options: TrainOptions) -> None:
     )
     if not options.dry_run and not os.access(begun, os.W_OK):
         raise UsageError(f"--output-dir {folder} cannot be written, {begun} does not allow it")
-    if options.dry_run or not folder.is_dir():
-        return
-    if (folder / ".lock").exists():
-        lock_folder(folder).close()
-    if options.resume or never_began(folder):
+
+
+def _check_content(folder: Path, options: TrainOptions) -> None:
+    """Refuse a folder that holds something, if neither --resume nor --overwrite was given, or if
+    --overwrite would delete what is no run."""
+    if options.resume or not folder.is_dir() or never_began(folder):
         return
     if not options.overwrite:
         raise UsageError(
@@ -48,9 +72,9 @@ def check_folder(folder: Path, options: TrainOptions) -> None:
     foreign = sorted(
         path.name
         for path in folder.iterdir()
-        if path.name not in RUN_NAMES and not _LEFTOVER.fullmatch(path.name)
+        if not belongs(path.name) and path.name not in (LOCK, MOVING, ASIDE)
     )
-    if foreign or not (folder / "env.json").exists():
+    if foreign or not _is_run(folder):
         what = f"holds {', '.join(foreign[:3])}" if foreign else "is not a run folder"
         raise UsageError(f"--overwrite: {folder} {what}; nothing was deleted, name another folder")
     for name in ("model", "from_scratch", "config", "train_file", "dev_file", "texts"):
@@ -66,65 +90,56 @@ def check_folder(folder: Path, options: TrainOptions) -> None:
                 )
 
 
-def never_began(folder: Path) -> bool:
-    """Whether a folder holds no more than a start leaves that failed or was killed early."""
-    return all(
-        path.name in ("demo", ".lock") or _LEFTOVER.fullmatch(path.name)
-        for path in folder.iterdir()
-    )
+def _is_run(folder: Path) -> bool:
+    """Whether a folder has a run's env.json or its options.json, which comes first."""
+    for place in (folder, folder / MOVING, folder / ASIDE):
+        if (place / "env.json").is_file():
+            return True
+        with suppress(OSError, ValueError):
+            if {"options", "inputs"} <= parse_object((place / OPTIONS).read_bytes()).keys():
+                return True
+    return False
 
 
-def lock_folder(folder: Path) -> IO[bytes]:
-    """Hold the run folder until the file is closed or the process ends, however it ends.
+def _lock(folder: Path) -> IO[bytes]:
+    """The open lock file, which is locked until it is closed.
 
     Raises:
-        UsageError: another process holds it.
+        UsageError: another process holds it, or a link stands in its place.
     """
-    file = (folder / ".lock").open("a+b")
-    try:
-        import fcntl
+    path = folder / LOCK
+    while True:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise UsageError(
+                f"{path} is a symbolic link, expected a run's own lock file; delete it"
+            ) from None
+        try:
+            import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows has no such lock
-        pass
-    except OSError:
-        file.seek(0)
-        owner = file.read(20).decode("ascii", "replace").strip()
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows has no such lock
+            return file
+        except BlockingIOError:
+            owner = file.read(20).decode("ascii", "replace").strip()
+            file.close()
+            who = f"process {owner}" if owner.isdecimal() else "another process"
+            raise UsageError(
+                f"{folder} is in use by {who}; wait for it, or name another --output-dir"
+            ) from None
+        except OSError as error:
+            print(
+                f"warning: {folder} cannot be locked ({error.strerror}); see to it that no other "
+                "process trains there",
+                file=sys.stderr,
+            )
+            return file
+        # Whoever held it may have deleted it since it was opened; then it locks nothing.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False)):
+                return file
         file.close()
-        who = f"process {owner}" if owner.isdecimal() else "another process"
-        raise UsageError(
-            f"{folder} is in use by {who}; wait for it, or name another --output-dir"
-        ) from None
-    file.truncate(0)  # an earlier owner's number; being in append mode, writing starts at the end
-    file.write(f"{os.getpid()}\n".encode())
-    file.flush()
-    return file
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the half-written files of a process that was killed; the folder is locked."""
-    for path in folder.iterdir():
-        if _LEFTOVER.fullmatch(path.name) and path.is_file():
-            path.unlink()
-
-
-@contextmanager
-def earlier_run_aside(folder: Path, options: TrainOptions) -> Iterator[None]:
-    """With --overwrite, delete the earlier run only if the block ends well; else put it back."""
-    aside = folder.with_name(f".{folder.name}.overwritten")
-    replacing = options.overwrite and not options.dry_run and (folder.is_dir() or aside.is_dir())
-    if replacing:
-        if aside.is_dir() and (not folder.is_dir() or never_began(folder)):
-            shutil.rmtree(folder, ignore_errors=True)  # of an overwriting start that was killed
-        else:
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
-    try:
-        yield
-    except BaseException:
-        if replacing:
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
-        raise
-    if replacing:
-        shutil.rmtree(aside)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from data.command import run_command
+from data.command import EXIT_NONFINITE, CommandError, run_command
 from train.squad_options import SquadOptions, read_options
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from data.batches import SpanBatch
     from data.windows import Ints
+    from eval.answerer import WindowLogits
     from train.checkpoint import TrainState
     from train.run import Run
     from train.squad_inputs import Inputs
@@ -38,11 +39,12 @@ def main(argv: list[str]) -> int:
     from minibert.heads import span_loss_sum
     from train.disk import disk_need, refuse_without_room
     from train.dry_run import print_plan
+    from train.earlier_run import earlier_run_aside
     from train.loop import Task, train
     from train.optim import make_optimizer
     from train.resuming import saved_run
     from train.run import Run
-    from train.run_folder import check_folder, earlier_run_aside
+    from train.run_folder import held_folder
     from train.squad_inputs import describe, read_inputs, with_demo_files
 
     if options.threads:
@@ -53,54 +55,65 @@ def main(argv: list[str]) -> int:
     device = choose_device(options.device)
     amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
     folder = Path(options.output_dir or time.strftime("runs/squad-%Y%m%d-%H%M%S"))
-    check_folder(folder, options)
-    with ExitStack() as stack:
-        stack.enter_context(earlier_run_aside(folder, options))
-        if options.demo:
-            spare = stack.enter_context(TemporaryDirectory()) if options.dry_run else folder
-            options = with_demo_files(options, Path(spare))
-        saved = saved_run(folder)["inputs"] if options.resume else None
-        inputs = read_inputs(options, device, saved)
-        plan = BatchPlan(
-            len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
-        )
-        describe(inputs, plan)
-        optimizer = make_optimizer(inputs.model, options)
-        scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+    with held_folder(folder, options):
+        with ExitStack() as stack:
+            if options.overwrite and not options.dry_run:
+                stack.enter_context(earlier_run_aside(folder))
+            if options.demo:
+                spare = stack.enter_context(TemporaryDirectory()) if options.dry_run else folder
+                options = with_demo_files(options, Path(spare))
+            saved = saved_run(folder)["inputs"] if options.resume else None
+            inputs = read_inputs(options, device, saved)
+            plan = BatchPlan(
+                len(inputs.train),
+                options.batch_size,
+                options.accumulate,
+                options.epochs,
+                options.seed,
+            )
+            describe(inputs, plan)
+            optimizer = make_optimizer(inputs.model, options)
+            scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
-        def make_batch(chosen: "Ints") -> "SpanBatch":
-            return collate(inputs.train, chosen)
+            def make_batch(chosen: "Ints") -> "SpanBatch":
+                return collate(inputs.train, chosen)
 
-        def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
-            logits = model(batch.packed)
-            return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
+            def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
+                logits = model(batch.packed)
+                return span_loss_sum(
+                    logits, batch.packed, batch.start_positions, batch.end_positions
+                )
 
-        def item_ids(chosen: "Ints") -> list[str]:
-            return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
+            def item_ids(chosen: "Ints") -> list[str]:
+                return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
 
-        need = disk_need(inputs.model, options, len(inputs.dev.tokens.examples) * options.n_best)
-        if options.dry_run:
-            print_plan(
-                inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                make_batch, loss_sum, need,
+            need = disk_need(
+                inputs.model, options, len(inputs.dev.tokens.examples) * options.n_best
+            )
+            if options.dry_run:
+                print_plan(
+                    inputs.model, optimizer, plan, options, folder, device, amp_dtype,
+                    make_batch, loss_sum, need,
+                )  # fmt: skip
+            refuse_without_room(folder, need)
+            if options.dry_run:
+                return 0
+            run = Run(folder, options, inputs.identity, plan.total_updates, "windows", device.type)
+        try:
+            state = run.restore(inputs.model, optimizer, scaler)
+            if options.resume:
+                run.print(f"resumed after update {state.update} of {plan.total_updates}")
+            run.watch_signals()
+            task = Task(
+                make_batch, loss_sum, item_ids,
+                evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
             )  # fmt: skip
-        refuse_without_room(folder, need)
-        if options.dry_run:
-            return 0
-        run = Run(folder, options, inputs.identity, plan.total_updates, "windows", device.type)
-    try:
-        state = run.restore(inputs.model, optimizer, scaler)
-        if options.resume:
-            run.print(f"resumed after update {state.update} of {plan.total_updates}")
-        run.watch_signals()
-        task = Task(
-            make_batch, loss_sum, item_ids,
-            evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
-        )  # fmt: skip
-        train(inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task)
-        return finish(inputs, options, state, run, plan.total_updates)
-    finally:
-        run.close()
+            train(
+                inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task
+            )
+            return finish(inputs, options, state, run, plan.total_updates)
+        finally:
+            run.close()
 
 
 def evaluate(
@@ -123,6 +136,7 @@ def evaluate(
     try:
         with run.interruptible():
             logits = predict_logits(inputs.model, dev, device, amp_dtype)
+            refuse_nonfinite_scores(logits, state.update)
             decoded = decode_windows(
                 logits, dev, n_best=options.n_best, max_answer_length=options.max_answer_length
             )
@@ -158,14 +172,32 @@ def evaluate(
         write_json(folder / "metrics.json", metrics)
 
 
+def refuse_nonfinite_scores(logits: "WindowLogits", update: int) -> None:
+    """Stop where the dev set's scores are not numbers: no answer of such a model means anything.
+
+    Raises:
+        CommandError: with status 3; the checkpoint from before the evaluation stays.
+    """
+    import numpy as np
+
+    sound = np.isfinite(logits.start_logits).all() and np.isfinite(logits.end_logits).all()
+    if sound and math.isfinite(logits.loss):
+        return
+    what = f"a loss of {logits.loss}" if sound else "scores that are infinite or undefined"
+    raise CommandError(
+        f"the evaluation after update {update} has {what} on the dev set; the updates are saved: "
+        "start a new run with a lower --lr, a longer --warmup or --amp-dtype bf16",
+        EXIT_NONFINITE,
+    )
+
+
 def finish(
     inputs: "Inputs", options: SquadOptions, state: "TrainState", run: "Run", total_updates: int
 ) -> int:
     """Draw the picture, say where everything is, and answer one question with the best model."""
-    from eval.plots import training_curves
+    from train.picture import draw_training
 
-    with (run.folder / "log.jsonl").open(encoding="utf-8") as log:
-        picture = training_curves([json.loads(line) for line in log], run.folder / "training.png")
+    picture = draw_training(run.folder)
     if state.update < total_updates or state.evaluation_due:
         run.print(
             f"stopped after update {state.update} of {total_updates}; go on with:\n"
@@ -191,7 +223,7 @@ def show_an_answer(inputs: "Inputs", options: SquadOptions, run: "Run") -> None:
 
     predictions = json.loads((run.folder / "predictions.json").read_bytes())
     examples = inputs.dev.tokens.examples
-    right = (e for e in examples if predictions[e.id] in {answer.text for answer in e.answers})
+    right = (e for e in examples if predictions.get(e.id) in {answer.text for answer in e.answers})
     example = next(right, examples[0])
     answerer = Answerer.load(str(run.folder), device=options.device)
     reply = answer_question(answerer, example.question, example.context)

@@ -20,11 +20,12 @@ from eval.answerer import QASettings, make_example_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles, find_model
+from minibert.shards import INDEX_FILE, SINGLE_FILE
 from train.environment import file_sha256
 from train.resuming import refuse_changed_inputs
 from train.squad_options import SquadOptions
 
-# With the weights in its checkpoints these say what a run's model is.
+# With its weights these say what a run's model is.
 MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 
@@ -107,9 +108,14 @@ def read_inputs(
             if (files.folder / name).is_file()
         },
     }
+    if not options.from_scratch:
+        identity["weights_sha256"] = {
+            path.name: file_sha256(path) for path in weight_files(files.folder)
+        }
     if saved:
         refuse_changed_inputs(identity, saved, options)
-    learns_null = train_data.has_impossible and not options.answerable_only
+    chosen = choose_examples(train_data.examples, options)
+    learns_null = any(example.is_impossible for example in chosen)
     settings = QASettings(
         max_length=options.max_length,
         doc_stride=options.doc_stride,
@@ -118,7 +124,6 @@ def read_inputs(
         max_answer_length=options.max_answer_length,
         null_threshold=options.null_threshold if learns_null else None,
     )
-    chosen = choose_examples(train_data.examples, options)
     return Inputs(
         train_data=train_data,
         dev_data=dev_data,
@@ -129,6 +134,13 @@ def read_inputs(
         settings=settings,
         identity=identity,
     )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors file of a model, or its index and the shards beside it."""
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
+    return sorted([folder / INDEX_FILE, *folder.glob("*.safetensors")])
 
 
 def check_model(

@@ -1,6 +1,7 @@
 """The command line of `python -m train.squad`: its own options, a resumed run's, the demo's."""
 
 import math
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ _EPILOG = """examples:
   python -m train.squad --resume --output-dir runs/squad
 
 exit status: 0 done or --max-minutes reached, 1 a goal of the demo missed, 2 bad input,
-3 non-finite loss, 4 disk full, 130 Ctrl-C, 143 SIGTERM"""
+3 non-finite loss, 4 disk full, 5 out of memory, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM"""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,14 @@ def read_options(argv: list[str]) -> SquadOptions:
 def with_absolute_paths(options: SquadOptions) -> SquadOptions:
     """Local files named in full, so that a run can be resumed from any folder."""
     paths: dict[str, Any] = {
-        name: str(Path(getattr(options, name)).absolute())
+        name: absolute(getattr(options, name))
         for name in ("from_scratch", "train_file", "dev_file", "model")
         if getattr(options, name) and (name != "model" or Path(options.model).is_dir())
     }
     return replace(options, **paths)
+
+
+def absolute(path: str) -> str:
+    """A path in full and without its .., unless one of them leads back through a link."""
+    plain, whole = os.path.abspath(path), Path(path).absolute()
+    return plain if os.path.realpath(plain) == os.path.realpath(whole) else str(whole)

@@ -120,7 +120,9 @@ def test_a_redirect_is_followed_to_the_web_only_and_what_comes_is_verified(
         (tmp_path / "secret").write_bytes(CONTENT)
         for address in (f"file://{tmp_path}/secret", f"/{path}"):
             server.redirects = {path: address}
-            with pytest.raises(ValueError, match="answered 302; try again, or give local files"):
+            with pytest.raises(
+                ValueError, match=r"answered 302; try again, or give train\.squad local files"
+            ):
                 squad_file(NAME)
         assert cached(tmp_path) == []
         server.redirects = {path: f"{other.url}/{NAME}"}

@@ -488,6 +488,32 @@ BAD_FILES = [
     ),
     ({"tokenizer": tokenizer_json(added_tokens=["x"])}, "has an added token without content"),
     (
+        {"tokenizer": tokenizer_json(added_tokens=[{"id": 21, "content": "[ENT]"}])},
+        "adds the token '[ENT]', which text would have to be searched for; only [PAD] [UNK] [CLS] ",
+    ),
+    (
+        {"tokenizer": tokenizer_json(added_tokens=[{"id": 5, "content": "old"}])},
+        "adds the token 'old'",
+    ),
+    (
+        {"tokenizer": tokenizer_json(added_tokens=[{"id": 5, "content": "[CLS]"}])},
+        "gives the token [CLS] the ids 2 and 5; get the file again",
+    ),
+    (
+        {"tokenizer": tokenizer_json(added_tokens={"id": 5, "content": "[CLS]"})},
+        "gives the token [CLS] the ids 2 and 5",
+    ),
+    (
+        {"vocab": VOCAB_TXT, "config": {"added_tokens_decoder": {"21": {"content": "[ENT]"}}}},
+        "tokenizer_config.json adds the token '[ENT]'",
+    ),
+    (
+        {"tokenizer": broken_model(vocab={**LITTLE, "a\nb": 21})},
+        "has the token 'a\\nb', with a line",
+    ),
+    ({"tokenizer": broken_model(vocab={**LITTLE, "\r": 21})}, "has the token '\\r', with a line"),
+    ({"tokenizer": broken_model(vocab={**LITTLE, "\ud800": 21})}, "token '\\ud800', with a line"),
+    (
         {"tokenizer": tokenizer_json(normalizer={"lowercase": "no"})},
         "has lowercase 'no', expected true, false or null",
     ),

@@ -354,7 +354,8 @@ def test_the_command_takes_the_official_flags(tmp_path, capsys):
     assert printed == json.dumps(json.loads(printed), indent=2) + "\n"
     areas = ["pr_exact_ap", "pr_f1_ap", "pr_oracle_ap"]
     assert list(json.loads(printed))[-3:] == areas and json.loads(printed)["pr_f1_ap"] == 100.0
-    assert main([gold, predictions, "-p", str(tmp_path / "unused")]) == 0
+    with pytest.warns(UserWarning, match="-p .*unused writes nothing without -n"):
+        assert main([gold, predictions, "-p", str(tmp_path / "unused")]) == 0
     assert "pr_f1_ap" not in capsys.readouterr().out and not (tmp_path / "unused").exists()
 
 

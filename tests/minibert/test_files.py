@@ -3,6 +3,7 @@
 What `write_file` itself does is watched in tests/train/test_checkpoint.py.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,14 @@ def test_a_link_to_a_file_stays_one(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path)
     assert (tmp_path / name).is_symlink()
     assert (tmp_path / "there" / "real").read_text() != "old"
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        write_json(tmp_path / "pipe", {"f1": 1.0})
+        assert os.read(reader, 100) == b'{\n"f1": 1.0\n}\n'
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1

@@ -31,14 +31,18 @@ NO_WEIGHTS = {key: FILES[key] for key in ("config.json", "tokenizer_config.json"
 
 # huggingface_hub reads HF_ENDPOINT and HF_HOME when it is imported: each set needs a new process.
 CLIENT = """
-import json, os, sys, time
+import json, os, sys, time, warnings
 from minibert.hub import find_model
 if "HASTY" in os.environ:  # the library's waiting between its tries is not waited for
     time.sleep = lambda seconds: None
 for call in json.loads(sys.argv[1]):
     try:
-        found = find_model(call.pop("name"), **call)
-        print(json.dumps({"folder": str(found.folder), "commit": found.commit}))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = find_model(call.pop("name"), **call)
+        ours = [str(one.message) for one in told if one.category is UserWarning]
+        result = {"folder": str(found.folder), "commit": found.commit}
+        print(json.dumps(result | ({"warned": ours[0]} if ours else {})))
     except ValueError as error:
         print(json.dumps({"error": str(error)}))
 """
@@ -105,6 +109,40 @@ def test_a_name_is_downloaded_without_pickle_and_a_pinned_commit_asks_nothing_ag
     pinned = {"name": NAME, "revision": commit}
     local = {"name": NAME, "local_files_only": True}
     assert ask(server, tmp_path, pinned, local, {**pinned, **local}) == [found] * 3
+    assert server.requests == []
+
+
+def test_an_optional_file_is_fetched_and_verified_where_the_model_has_it(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    settings = {"qa_settings.json": b'{"max_length": 99}'}
+    server.add_model(NAME, {**FILES, **settings})
+    wanted = {"name": NAME, "optional": ["qa_settings.json"]}
+    found, without = ask(server, tmp_path, wanted, {"name": NAME})
+    path = Path(found["folder"]) / "qa_settings.json"
+    assert path.read_bytes() == settings["qa_settings.json"] and "warned" not in found
+    assert without == found
+    path.resolve().write_bytes(b'{"max_length": 98}')
+    (damaged,) = ask(server, tmp_path, wanted)
+    assert "qa_settings.json of acme/tiny-bert is damaged" in damaged["error"]
+
+
+def test_of_an_optional_file_that_is_not_there_the_hub_is_asked_once(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    commit = server.add_model(NAME, FILES)
+    wanted = {"name": NAME, "optional": ["qa_settings.json"]}
+    ask(server, tmp_path, {"name": NAME})
+    (unknown,) = ask(server, tmp_path, {**wanted, "local_files_only": True})
+    assert unknown["warned"] == (
+        f"whether {NAME} has a qa_settings.json is not known (local_files_only is set); going on "
+        "without it"
+    )
+    (found,) = ask(server, tmp_path, wanted)
+    assert "warned" not in found and not (Path(found["folder"]) / "qa_settings.json").exists()
+    server.requests.clear()
+    pinned, local = {**wanted, "revision": commit}, {**wanted, "local_files_only": True}
+    assert ask(server, tmp_path, pinned, local) == [found] * 2
     assert server.requests == []
 
 

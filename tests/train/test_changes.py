@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -10,12 +11,14 @@ import pytest
 import torch
 
 import train.loop
+import train.squad_inputs
 from minibert import BertForQuestionAnswering
 from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.environment import environment
 from train.squad import main
+from train.squad_options import absolute
 
 # flag: (new value, how the refusal shows the change)
 CHANGES = {
@@ -237,13 +240,137 @@ def test_a_run_never_deletes_the_model_it_starts_from(files, begun, tmp_path):
     assert {path: was for path, was in content().items() if "next" not in path.parts} == before
 
 
-def test_an_overwriting_start_that_was_killed_can_be_repeated(files, begun, tmp_path):
+def test_initial_weights_that_changed_are_refused_until_they_are_allowed(files, begun, tmp_path):
+    """They were once compared by nothing: before the first checkpoint another model went on."""
+    model, run, errors = tmp_path / "model", tmp_path / "run", tmp_path / "errors"
+    shutil.copytree(begun / "best", model)
+    words = arguments(files, run)
+    words[:2] = ["--model", str(model)]
+    assert finish(start(words, prepare=dying_before(1))) == 9
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    assert finish(start(resume(run), errors)) == 2
+    named = "weights_sha256 of model.safetensors"
+    assert re.search(f"{named} [0-9a-f]{{12}} -> [0-9a-f]{{12}}", errors.read_text())
+    # a run from before this was noted goes on
+    options = run / "options.json"
+    saved = json.loads(options.read_bytes())
+    del saved["inputs"]["weights_sha256"]
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    (old / "options.json").write_text(json.dumps(saved))
+    assert finish(start(resume(old, "--max-minutes", "1e-9"))) == 0
+    assert finish(start(resume(run, "--allow-change", "weights_sha256"))) == 0
+    assert [x["name"] for x in result(run)[2] if x["event"] == "change"] == ["weights_sha256"]
+
+
+@pytest.mark.parametrize("demo", [False, True])
+def test_a_run_folder_that_was_moved_goes_on(files, tmp_path, demo):
+    run, moved, errors = tmp_path / "run", tmp_path / "moved", tmp_path / "errors"
+    words = arguments(files, run)
+    if demo:
+        words = ["--demo", "--output-dir", str(run), "--threads", "1", "--train-fraction", "0.02"]
+    assert finish(start(words, prepare=dying_before(1))) == 9
+    run.rename(moved)
+    again = resume(moved, "--max-minutes", "1e-9")
+    assert finish(start(again, errors)) == 0, errors.read_text()
+    assert finish(start(again, errors)) == 0, errors.read_text()
+    log = (moved / "log.jsonl").read_text()
+    assert '"change"' not in log
+
+
+def test_a_model_folder_that_was_moved_with_its_hashes_is_the_same_model(files, begun, tmp_path):
+    run, model = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(begun, run)
+    shutil.copytree(files / "model", model)
+    words = resume(run, "--from-scratch", str(model), "--allow-change", "from_scratch")
+    assert finish(start(words)) == 0
+    assert [x["name"] for x in result(run)[2] if x["event"] == "change"] == ["from_scratch"]
+
+
+def test_a_path_means_the_same_however_it_is_written(files, begun, tmp_path, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(begun, run)
-    kill = dying_before(0)  # with the new run begun and the earlier one deleted
-    words = arguments(files, run, "--overwrite")
-    assert finish(start(words, prepare=kill)) == 9
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    winding = os.path.relpath(files / "train.json")
+    assert winding.startswith("..")
+    assert finish(start(resume(run, "--train-file", winding))) == 0
+    assert '"change"' not in (run / "log.jsonl").read_text()
+    (tmp_path / "link").symlink_to(files)
+    assert absolute(str(tmp_path / "link" / ".." / "x")) == str(tmp_path / "link" / ".." / "x")
+    assert absolute("../x") == str(tmp_path / "x")
+
+
+def test_an_end_that_is_passed_already_is_refused(begun, tmp_path):
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    shutil.copytree(begun, run)
+    before = (run / "options.json").read_bytes(), (run / "log.jsonl").read_bytes()
+    words = resume(run, "--epochs", "0.5", "--allow-change", "epochs")
+    assert finish(start(words, errors)) == 2
+    assert "4 updates are made, but --epochs 0.5 of these batches are only" in errors.read_text()
+    assert before == ((run / "options.json").read_bytes(), (run / "log.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("names", ["output_dir,resume", "max-minutes", " , ", "lr,"])
+def test_what_is_no_setting_of_a_run_cannot_be_allowed_to_change(begun, names):
+    with pytest.raises(ValueError, match=r"is no setting of a run|has an empty name"):
+        main(resume(begun, "--allow-change", names))
+
+
+def test_a_change_that_would_do_nothing_is_refused_on_a_finished_run(begun, tmp_path):
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    shutil.copytree(begun, run)
     assert finish(start(resume(run))) == 0
-    run.rename(tmp_path / ".run.overwritten")  # as if killed while reading its data
-    assert finish(start(words)) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    before = {p: p.read_bytes() for p in run.rglob("*.json*")}
+    words = resume(run, "--null-threshold", "5", "--allow-change", "null_threshold")
+    assert finish(start(words, errors)) == 2
+    assert "the run is finished, null_threshold would change nothing" in errors.read_text()
+    assert {p: p.read_bytes() for p in run.rglob("*.json*")} == before
+    longer = resume(run, "--epochs", "3", "--allow-change", "epochs")
+    assert finish(start(longer)) == 0
+
+
+def test_a_run_can_go_on_in_fp16_with_a_scaler_that_begins_anew(begun, tmp_path):
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    shutil.copytree(begun, run)
+    words = resume(run, "--amp", "--amp-dtype", "fp16", "--allow-change", "amp,amp_dtype")
+    assert finish(start(words, errors)) == 0, errors.read_text()
+    assert finish(start(resume(run))) == 0
+    scales = [line["scale"] for line in result(run)[2] if line["event"] == "update"]
+    assert scales[:4] == [1] * 4
+    assert min(scales[4:]) > 1
+
+
+def test_only_the_questions_that_are_drawn_decide_whether_no_answer_is_learnt(files, tmp_path):
+    """Two of three questions have answers: a draw of one may hold no impossible one."""
+    thresholds = {}
+    for seed in range(4):
+        run = tmp_path / str(seed)
+        words = ("--train-fraction", "0.05", "--seed", str(seed), "--epochs", "1")
+        assert finish(start(arguments(files, run, *words))) == 0
+        saved = json.loads((run / "best" / "qa_settings.json").read_bytes())
+        drawn = random.Random(seed).sample(range(12), 1)[0]
+        thresholds[drawn % 3 == 2] = saved["null_threshold"]
+    assert thresholds == {True: 0.0, False: None}
+
+
+def test_a_run_that_changed_under_a_resuming_start_is_not_written_over(begun, tmp_path):
+    """What was read before the folder was held is compared with what is there after."""
+    run = tmp_path / "run"
+    shutil.copytree(begun, run)
+
+    def another():
+        read_inputs = train.squad_inputs.read_inputs
+
+        def meanwhile(*values):
+            path = run / "options.json"
+            path.write_text(path.read_text().replace('"lr": 0.003', '"lr": 0.1'))
+            return read_inputs(*values)
+
+        train.squad_inputs.read_inputs = meanwhile
+
+    errors = tmp_path / "errors"
+    assert finish(start(resume(run), errors, another)) == 2
+    assert "has just become another run (lr)" in errors.read_text()

@@ -118,3 +118,24 @@ def test_a_second_signal_stops_at_once_and_leaves_the_checkpoint_before(files, t
     assert verify_checkpoint(checkpoints[-1]) is None
     assert finish(start(["--resume", "--output-dir", str(run)])) == 0
     assert result(run) == result(files / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops_unless_it_was_ignored_from_the_start(files, tmp_path, number):
+    """SIGHUP: the terminal is closed. nohup, and a script's background jobs, ignore some."""
+    send = at_call(train.loop, "seed_update", 3, lambda: os.kill(os.getpid(), number))
+    for ignored in (False, True):
+        run = tmp_path / str(ignored)
+
+        def prepare(ignored=ignored):
+            signal.signal(number, signal.SIG_IGN if ignored else signal.getsignal(number))
+            send()
+
+        words = little_arguments(files, run, *SETTINGS[:-1], "2")
+        status = finish(start(words, prepare=prepare))
+        assert status == (0 if ignored else 128 + number)
+        assert len(list_checkpoints(run / "checkpoints")) > 0
+        if not ignored:
+            assert (run / "checkpoints" / "update-000003").is_dir()
+            assert finish(start(["--resume", "--output-dir", str(run)])) == 0
+    assert result(tmp_path / "True") == result(tmp_path / "False")

@@ -1,0 +1,91 @@
+"""The options that `eval.predict` and `eval.answer` share: which model, which windows, where."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data.command import UsageError, option
+
+if TYPE_CHECKING:
+    from eval.answerer import Answerer
+
+MOST_ANSWERS = 1000  # --n-best and --top
+MOST_THREADS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """Which model answers, and how it reads; None leaves a setting as the model was saved with.
+
+    Raises:
+        UsageError: a value outside its range, or flags that contradict each other.
+    """
+
+    model: str = option(help="run folder, model folder, or Hub name", group="model")
+    revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
+    max_length: int | None = option(
+        None, help="tokens of a window (default: the model's own)", group="windows"
+    )
+    doc_stride: int | None = option(
+        None, help="tokens shared by neighbouring windows (default: the model's)", group="windows"
+    )
+    doc_step: int | None = option(
+        None, help="tokens between window starts, instead of a stride", group="windows"
+    )
+    max_question_length: int | None = option(
+        None, help="tokens kept of a question (default: the model's own)", group="windows"
+    )
+    max_answer_length: int | None = option(
+        None, help="tokens of the longest answer (default: the model's own)", group="windows"
+    )
+    null_threshold: float | None = option(
+        None,
+        help='answer "" where null score - best score is above it (default: the model\'s own)',
+        group="windows",
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
+    threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "doc_step", "max_question_length", "max_answer_length"):
+            check_range(name, getattr(self, name), 1)
+        check_range("doc_stride", self.doc_stride, 0)
+        if self.doc_stride is not None and self.doc_step is not None:
+            raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
+        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
+            raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"--threads is {self.threads}, expected 0 to {MOST_THREADS}")
+
+    def load(self, amp: bool = False, amp_dtype: str = "auto") -> "Answerer":
+        """The model with its settings, changed where flags say so; --threads counts from here on.
+
+        Raises:
+            ValueError: no such model, or windows that it cannot take.
+        """
+        import torch
+
+        from eval.answerer import Answerer
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        answerer = Answerer.load(self.model, self.revision, self.device, amp, amp_dtype)
+        return answerer.with_settings(
+            max_length=self.max_length,
+            doc_stride=self.doc_stride,
+            doc_step=self.doc_step,
+            max_question_length=self.max_question_length,
+            max_answer_length=self.max_answer_length,
+            null_threshold=self.null_threshold,
+        )
+
+
+def check_range(name: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Refuse the value of a flag (None: not given) outside its range.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    if value is not None and (value < least or (most is not None and value > most)):
+        wanted = f"at least {least}" if most is None else f"{least} to {most}"
+        raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {wanted}")

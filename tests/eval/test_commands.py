@@ -1,0 +1,242 @@
+"""eval.answer, eval.predict and eval.squad as commands: what they say of what they were given."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.answer import AskOptions
+from eval.answerer import Answerer
+from eval.predict import PredictOptions
+from minibert import BertForQuestionAnswering
+from tests.errors_table import sound_folder
+from tests.forked import forked
+
+WINDOW = ("--max-length", "32", "--doc-stride", "8")
+LONG = "who " * 60
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return str(sound_folder() / "model")
+
+
+def answer(model: str, *words: object, stdin: str = "") -> tuple[int, str, str]:
+    return forked("eval.answer", "--model", model, *words, stdin=stdin)
+
+
+def write_squad(path: Path, *questions: dict[str, object], context: str = "the old river") -> Path:
+    paragraphs = [{"context": context, "qas": list(questions)}]
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    return path
+
+
+def predict(model: str, data: Path, out: Path, *words: object) -> tuple[int, str, str]:
+    return forked(
+        "eval.predict", "--model", model, "--data-file", data, "--output-dir", out, *words
+    )
+
+
+# --- eval.answer
+
+
+def test_a_line_that_cannot_be_answered_keeps_its_id_and_tells_its_place(model: str) -> None:
+    lines = [
+        '{"id": "mine", "question": 7, "context": "the river"}',
+        '{"id": 7.5}',
+        '{"id": null, "question": "who ?"}',
+        '{"id": ["no"], "question": "who ?", "context": "the river"}',
+        "not json",
+        '{"question": "who ?"}',
+        '{"id": "good", "question": "who ?", "context": "the river"}',
+    ]
+    status, output, _ = answer(model, stdin="\n".join(lines))
+    assert status == 2
+    replies = [json.loads(line) for line in output.splitlines()]
+    assert [reply["id"] for reply in replies] == ["mine", 7.5, None, 4, 5, 6, "good"]
+    assert [reply.get("line") for reply in replies] == [1, 2, 3, 4, 5, 6, None]
+    assert all(f"line {n} of" in reply["error"] for n, reply in enumerate(replies[:-1], 1))
+    assert "error" not in replies[-1]
+
+
+def test_a_cut_question_is_told_in_the_reply_and_on_stderr(model: str) -> None:
+    asked = [{"question": question, "context": "the old river"} for question in ("who ?", LONG)]
+    status, output, errors = answer(model, *WINDOW, stdin="\n".join(map(json.dumps, asked)))
+    assert status == 0
+    assert [json.loads(line)["question_cut"] for line in output.splitlines()] == [False, True]
+    assert errors.startswith("warning: line 2: the question was cut to its first 20 tokens; see --")
+    words = ("--context", "the river", "--json", "--max-question-length", "3")
+    status, output, errors = answer(model, "--question", "who was anna ?", *words, *WINDOW)
+    assert status == 0 and json.loads(output)["question_cut"]
+    assert errors.startswith("warning: the question was cut to its first 3 tokens; see --max-")
+
+
+def test_answers_have_the_length_that_is_asked_for(model: str) -> None:
+    words = ("--question", "who ?", "--context", "the old river was named by anna", "--json")
+    for length in (1, 3):
+        flags = ("--max-answer-length", length, "--top", 1000, "--null-threshold", 1e9)
+        reply = json.loads(answer(model, *words, *flags)[1])
+        assert max(len(one["text"].split()) for one in reply["top"]) == length
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--top", "0"], "--top is 0, expected 1 to 1000"),
+        (["--top", "1001"], "--top is 1001, expected 1 to 1000"),
+        (["--threads", "-1"], "--threads is -1, expected 0 to 1024"),
+        (["--threads", "9999999"], "--threads is 9999999, expected 0 to 1024"),
+        (["--max-length", "41"], "--max-length 41 is more than the model's 40 positions"),
+        (["--doc-step", "0"], "--doc-step is 0, expected at least 1"),
+        (["--doc-stride", "-1"], "--doc-stride is -1, expected at least 0"),
+        (["--doc-stride", "1", "--doc-step", "1"], "contradict each other; give one of them"),
+        (["--max-answer-length", "0"], "--max-answer-length is 0, expected at least 1"),
+    ],
+)
+def test_flags_out_of_range_are_refused_by_both_commands(
+    model: str, flags: list[str], said: str, tmp_path: Path
+) -> None:
+    words = ("--question", "who ?", "--context", "the river")
+    both = [answer(model, *words, *flags)]
+    data = write_squad(tmp_path / "d.json", {"id": "q", "question": "who ?", "answers": []})
+    theirs = [flag.replace("--top", "--n-best") for flag in flags]
+    both.append(predict(model, data, tmp_path / "out", *theirs))
+    for status, _, errors in both:
+        assert status == 2 and said in errors.replace("n-best", "top"), errors
+        assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [AskOptions, PredictOptions])
+def test_the_number_of_threads_is_set_before_the_model_is_loaded(
+    options: type, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr("torch.set_num_threads", told.append)
+    monkeypatch.setattr(Answerer, "load", lambda *anything: told.append("load") or loaded)
+    loaded = type("Loaded", (), {"with_settings": lambda self, **changes: self})()
+    needed = {"data_file": "d", "output_dir": "o"} if options is PredictOptions else {}
+    options(model=model, threads=3, **needed).load()
+    options(model=model, **needed).load()
+    assert told == [3, "load", "load"]
+
+
+def test_a_model_in_evaluation_mode_is_not_walked_for_each_question(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval.answer import answer_question
+
+    answerer = Answerer.load(model, device="cpu")
+    walked: list[bool] = []
+    walk = BertForQuestionAnswering.train
+
+    def seen(self: BertForQuestionAnswering, mode: bool = True) -> BertForQuestionAnswering:
+        walked.append(mode)
+        return walk(self, mode)
+
+    monkeypatch.setattr(BertForQuestionAnswering, "train", seen)
+    for _ in range(3):
+        answer_question(answerer, "who ?", "the old river")
+    assert walked == []
+    answerer.model.train()
+    answer_question(answerer, "who ?", "the old river")
+    assert walked == [True, False] and not answerer.model.training
+
+
+# --- eval.predict
+
+
+def test_what_was_cut_or_repaired_is_counted_and_named(model: str, tmp_path: Path) -> None:
+    context = "the old river was named by anna" + " and the" * 30
+    data = write_squad(
+        tmp_path / "d.json",
+        {"id": "long", "question": LONG, "answers": [{"text": "old", "answer_start": 4}]},
+        {"id": "off", "question": "?", "answers": [{"text": "river", "answer_start": 7}]},
+        {"id": "blank", "question": "?", "answers": [{"text": " old ", "answer_start": 3}]},
+        {"id": "part", "question": "?", "answers": [{"text": "iver", "answer_start": 9}]},
+        {"id": "wide", "question": "?", "answers": [{"text": context[4:199], "answer_start": 4}]},
+        {"id": "bare\n", "question": "?", "answers": []},
+        context=context,
+    )
+    status, output, errors = predict(model, data, tmp_path / "out", *WINDOW)
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1:7] == [
+        "lost answers: 1 (no window holds them, so they train as no answer): wide",
+        "misaligned answers: 1 (they begin or end inside a token): part",
+        "trimmed answers: 1 (white space at their edge is not labelled): blank",
+        "cut questions: 1 (longer than --max-question-length or the room): long",
+        "repaired answers: 1 (their offset was 1 or 2 characters off): off",
+        "unmarked questions: 1 (without answers, so read as impossible): 'bare\\n'",
+    ]
+
+
+def test_only_a_file_whose_right_answers_are_known_is_scored(model: str, tmp_path: Path) -> None:
+    asked = {"id": "q", "question": "who ?", "answers": []}
+    marked = write_squad(tmp_path / "marked.json", {**asked, "is_impossible": True})
+    assert predict(model, marked, tmp_path / "marked")[0] == 0
+    metrics = json.loads((tmp_path / "marked" / "metrics.json").read_bytes())
+    assert metrics["NoAns_total"] == metrics["total"] == 1
+    bare = write_squad(tmp_path / "bare.json", asked)
+    assert predict(model, bare, tmp_path / "bare")[0] == 0
+    assert not (tmp_path / "bare" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_an_output_folder_that_is_a_file_costs_no_work(
+    model: str, below: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / below
+    status, _, errors = predict(model, tmp_path / "no-such-data.json", out)
+    assert status == 2
+    assert errors == (
+        f"error: --output-dir {out} cannot be a folder: {tmp_path}/file is a file; give another "
+        "name\n"
+    )
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# --- eval.squad
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> list[str]:
+    data = write_squad(tmp_path / "d.json", {"id": "q", "question": "who ?", "answers": []})
+    (tmp_path / "p.json").write_text('{"q": ""}')
+    return [str(data), str(tmp_path / "p.json")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-o", "DIR/no/m.json"], "-o DIR/no/m.json cannot be written: there is no folder DIR/no"),
+        (["-o", "DIR"], "-o DIR is a folder; give the name of a file"),
+        (
+            ["-p", "DIR/d.json"],
+            "-p DIR/d.json cannot be a folder: DIR/d.json is a file; give another name",
+        ),
+        (["-t", "nan"], "-t is nan, expected a number; nothing exceeds nan"),
+    ],
+)
+def test_where_nothing_can_be_written_is_told_before_anything_is_read(
+    flags: list[str], said: str, tmp_path: Path, scored: list[str]
+) -> None:
+    scored[0] = str(tmp_path / "no-such-data.json")
+    words = [word.replace("DIR", str(tmp_path)) for word in flags]
+    status, output, errors = forked("eval.squad", *scored, *words)
+    assert (status, output) == (2, "")
+    assert errors == f"error: {said.replace('DIR', str(tmp_path))}\n"
+
+
+def test_a_folder_for_pictures_without_probabilities_is_told_to_stay_empty(
+    tmp_path: Path, scored: list[str]
+) -> None:
+    status, _, errors = forked("eval.squad", *scored, "-p", tmp_path / "pictures")
+    assert status == 0
+    assert errors == f"warning: -p {tmp_path}/pictures writes nothing without -n\n"
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_an_id_is_printed_on_one_line(tmp_path: Path, scored: list[str]) -> None:
+    write_squad(tmp_path / "d.json", {"id": "two\nlines", "question": "who ?", "answers": []})
+    status, output, _ = forked("eval.squad", *scored)
+    assert status == 2 and output == "Missing prediction for 'two\\nlines'\n"
