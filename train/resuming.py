@@ -265,6 +265,8 @@ def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> d
 
 def _is_of(value: Any, kind: Any) -> bool:
     """Whether a JSON value is of an option's type; whole numbers are numbers, booleans are not."""
+    if typing.get_origin(kind) is tuple:  # of any number of texts: a list in JSON
+        return type(value) is list and all(type(item) is str for item in value)
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     return type(value) in kinds or (type(value) is int and float in kinds)
 
