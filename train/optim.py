@@ -43,7 +43,7 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
     """AdamW (decoupled decay) or Adam (decay as L2), in the fused implementation.
 
     Betas 0.9, 0.999 and eps 1e-8 are torch's and transformers' defaults. The learning rate is set
-    before every update from `learning_rate` and starts here at 0. The moments are allocated here and
+    before every update from `learning_rate`, and is 0 here. The moments are allocated here and
     not by the first step, so that a step needs no memory: it is made as a whole or not at all.
     """
     groups = parameter_groups(model, options.weight_decay)
