@@ -1,5 +1,6 @@
 """What the models of all tasks share: an encoder, a head, files in and out."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -13,7 +14,7 @@ from minibert.weight_names import Task
 from minibert.weights import LoadReport, load_weights, read_tensors, save_weights
 
 
-class TaskModel(nn.Module):
+class TaskModel(nn.Module, ABC):
     """An encoder with a task's head on it.
 
     Attributes:
@@ -32,9 +33,9 @@ class TaskModel(nn.Module):
         self.encoder = BertModel(config)
         self.make_head()
 
+    @abstractmethod
     def make_head(self) -> None:
         """Set the head's modules, with new weights: N(0, initializer_range), biases 0."""
-        raise NotImplementedError
 
     @classmethod
     def from_pretrained(
