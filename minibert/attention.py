@@ -4,7 +4,8 @@ Three ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choo
 one place that picks:
 
     explicit       pads, computes scores and probs step by step, fires every tap; the reference
-    per sequence   one scaled_dot_product_attention call per sequence; no mask, nothing padded
+    per sequence   one scaled_dot_product_attention call per sequence, or with dropout its plain
+                   products; no mask, nothing padded
     padded         pads, one fused call with a padding mask, takes the real tokens back
 
 A CPU runs sequence by sequence (two to three times faster there than one padded call, forward and
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minibert.dropout import Dropout, dropout
 from minibert.packing import PackedBatch
 
 Kernel = Literal["explicit", "per sequence", "padded"]
@@ -49,7 +51,7 @@ class AttentionCore(nn.Module):
     def __init__(self, head_size: int, dropout: float) -> None:
         super().__init__()
         self.scale = head_size**-0.5
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.explicit = False
         self.scores = nn.Identity()
         self.probs = nn.Identity()
@@ -95,19 +97,24 @@ def _per_sequence(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
     if batch.is_rectangular:
-        return _padded(query, key, value, batch, rate, scale)
+        query, key, value = (_pad_heads(x, batch) for x in (query, key, value))  # (B, H, T, K)
+        return batch.unpad(_attend(query, key, value, rate, scale).transpose(1, 2))
     lengths = list(batch.lengths)
-    pieces = [
-        F.scaled_dot_product_attention(
-            q.transpose(0, 1)[None],  # (1, H, T_b, K): the fused kernel takes no fewer dimensions
-            k.transpose(0, 1)[None],
-            v.transpose(0, 1)[None],
-            dropout_p=rate,
-            scale=scale,
-        )[0].transpose(0, 1)  # (T_b, H, K)
-        for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
-    ]
+    pieces = []
+    for q, k, v in zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True):
+        # (1, H, T_b, K): the fused kernel takes no fewer dimensions
+        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+        pieces.append(_attend(q, k, v, rate, scale)[0].transpose(0, 1))  # (T_b, H, K)
     return torch.cat(pieces)  # (N, H, K)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, rate: float, scale: float) -> Tensor:
+    """(B, H, T, K) without padding -> (B, H, T, K), on a CPU."""
+    if not rate:
+        return F.scaled_dot_product_attention(query, key, value, scale=scale)
+    # With dropout torch's fused CPU kernel gives way to these products and its own slow dropout.
+    probs = (query * scale @ key.transpose(-2, -1)).softmax(-1)  # (B, H, T, T)
+    return dropout(probs, rate) @ value
 
 
 def _padded(

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from minibert.attention import AttentionCore
 from minibert.config import BertConfig
+from minibert.dropout import Dropout
 from minibert.packing import PackedBatch
 
 
@@ -43,7 +44,7 @@ class Embeddings(nn.Module):
             else None
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Packed ids -> (N, D)."""
@@ -133,9 +134,9 @@ class EncoderLayer(nn.Module):
         # DistilBERT has none on the attention's output (transformers' modeling_distilbert.py).
         has_attention_dropout = config.model_type == "bert"
         self.attention_dropout = (
-            nn.Dropout(config.hidden_dropout_prob) if has_attention_dropout else nn.Identity()
+            Dropout(config.hidden_dropout_prob) if has_attention_dropout else nn.Identity()
         )
-        self.ffn_dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.ffn_dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
         """(N, D) -> (N, D)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minibert.config import BertConfig
+from minibert.dropout import Dropout
 from minibert.encoder import Activation, initialise
 from minibert.packing import PackedBatch
 from minibert.task_model import TaskModel
@@ -69,7 +70,7 @@ class BertForQuestionAnswering(TaskModel):
 
     def make_head(self) -> None:
         has_dropout = self.config.model_type == "distilbert"
-        self.dropout = nn.Dropout(self.config.qa_dropout) if has_dropout else nn.Identity()
+        self.dropout = Dropout(self.config.qa_dropout) if has_dropout else nn.Identity()
         self.span = nn.Linear(self.config.hidden_size, 2)
         initialise(self.span, self.config.initializer_range)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from minibert import BertConfig, BertForQuestionAnswering, BertModel, PackedBatch
 from minibert.config import ACTIVATIONS
 from minibert.encoder import Activation
+from tests.minibert.recorded import record_dropouts
 
 SIZES = {
     "vocab_size": 101,
@@ -112,25 +112,10 @@ def test_dropout_acts_where_the_architecture_has_it(
         make_config(family, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.2)
     )
     model.use_explicit_attention(explicit)
-    calls: list[tuple[float, tuple[int, ...]]] = []
-    plain = F.dropout
-
-    def dropout(x: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
-        if training:
-            calls.append((p, tuple(x.shape)))
-        return plain(x, p, training, inplace)
-
-    plain_fused = F.scaled_dot_product_attention
-
-    def fused(query: Tensor, *args: Tensor, **options: float) -> Tensor:
-        if options["dropout_p"]:
-            calls.append((options["dropout_p"], tuple(query.shape)))
-        return plain_fused(query, *args, **options)
-
-    monkeypatch.setattr(F, "dropout", dropout)
-    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
-    wide = (0.3, (9, 24))
-    probs = [(0.2, (3, 4, 4, 4))] if explicit else [(0.2, (1, 4, n, 6)) for n in (4, 2, 3)]
+    calls = record_dropouts(monkeypatch)
+    wide = ("dropout", 0.3, (9, 24))
+    shapes = [(3, 4, 4, 4)] if explicit else [(1, 4, n, n) for n in (4, 2, 3)]
+    probs = [("dropout", 0.2, shape) for shape in shapes]
     layer = [*probs, *([wide] if family == "bert" else []), wide]
     model.train()(make_batch())
     assert calls == [wide, *layer, *layer]

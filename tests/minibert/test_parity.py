@@ -4,6 +4,7 @@ Random configurations and weights, both dtypes, padding on either side, all thre
 transformers is needed; without it these tests are skipped and tests/golden still stands guard.
 """
 
+import math
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from minibert.weight_names import QUESTION_ANSWERING, their_names
 from minibert.weights import load_weights
 from tests.golden.make_golden import their_config, their_model, their_stages
 from tests.golden.stages import assert_climbs, record, stage_names
+from tests.minibert.recorded import record_dropouts
 
 # (family, sizes): odd and unlike; V 53 and at most 13 positions throughout
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -233,9 +235,8 @@ def test_dropout_acts_at_the_same_places_with_the_same_rates(
 
     monkeypatch.setattr(F, "dropout", dropout)
     theirs.train()(**arguments)
-    reference = list(calls)
-    assert {rate for rate, _, _ in reference} == set(rates.values())
-    calls.clear()
+    assert {rate for rate, _, _ in calls} == set(rates.values())
     use("explicit", monkeypatch)
+    own = record_dropouts(monkeypatch)
     ours.train()(pack(inputs))
-    assert calls == reference
+    assert [(rate, shape[-1], math.prod(shape)) for _, rate, shape in own] == calls
