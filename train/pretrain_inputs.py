@@ -1,5 +1,6 @@
 """What `train.pretrain` reads before it trains: text, tokenizer, model; counted and told."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,7 @@ def make_model(options: PretrainOptions, config: BertConfig, files: ModelFiles) 
     torch.manual_seed(options.seed)
     if options.config:
         model = BertForMaskedLM(config)
+        start_as_sinusoids(model.encoder.embeddings.position.weight, config.initializer_range)
     else:
         model = BertForMaskedLM.from_pretrained(files, new_head=True)
     if options.dropout is not None:
@@ -154,6 +156,25 @@ def make_model(options: PretrainOptions, config: BertConfig, files: ModelFiles) 
             if isinstance(module, torch.nn.Dropout):
                 module.p = options.dropout
     return model
+
+
+def start_as_sinusoids(positions: torch.Tensor, deviation: float) -> None:
+    """Overwrite random position embeddings with sine and cosine waves (Vaswani et al. 2017, 3.5).
+
+    They are trained on from there. Near positions are alike from the first update on, so that
+    attention finds neighbours sooner, and the positions behind `--length`, which only the last
+    updates train, are no strangers to it.
+
+    Args:
+        positions: (P, D) float, overwritten.
+        deviation: of their elements (root mean square), as large as that of random ones.
+    """
+    longest, width = positions.shape
+    steps = torch.arange(0, width, 2) / width
+    angles = torch.arange(longest)[:, None] * 10000.0**-steps  # (P, D / 2, rounded up)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+    with torch.no_grad():
+        positions.copy_(waves * deviation * math.sqrt(2))
 
 
 def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
