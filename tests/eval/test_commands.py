@@ -303,9 +303,17 @@ def scored(tmp_path: Path) -> list[str]:
             "-p DIR/d.json cannot be a folder: DIR/d.json is a file; give another name",
         ),
         (["-t", "nan"], "-t is nan, expected a number; nothing exceeds nan"),
+        (
+            ["--no-null-answer", "-n", "n.json"],
+            "--no-null-answer and -n n.json contradict each other; give one of them",
+        ),
+        (
+            ["--no-null-answer", "-t", "-0.5"],
+            "--no-null-answer and -t contradict each other; give one of them",
+        ),
     ],
 )
-def test_where_nothing_can_be_written_is_told_before_anything_is_read(
+def test_what_cannot_be_done_is_told_before_anything_is_read(
     flags: list[str], said: str, tmp_path: Path, scored: list[str]
 ) -> None:
     scored[0] = str(tmp_path / "no-such-data.json")
