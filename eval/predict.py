@@ -40,8 +40,10 @@ def score_predictions(
 
     Returns:
         exact, f1, total, HasAns_*, NoAns_*; multi_window_f1 and multi_window_total of the questions
-        over several windows; for data with impossible questions also null_threshold and
-        oracle_best_exact, oracle_best_exact_thresh, oracle_best_f1, oracle_best_f1_thresh.
+        over several windows; for data with impossible questions and a finite threshold also
+        null_threshold; no_null_exact and no_null_f1 of the questions that have an answer, were each
+        given its best span; and oracle_best_exact, oracle_best_exact_thresh, oracle_best_f1,
+        oracle_best_f1_thresh.
 
     Raises:
         ValueError: no question to score.
@@ -61,6 +63,9 @@ def score_predictions(
     if "NoAns_total" in metrics and math.isfinite(threshold):
         metrics["null_threshold"] = threshold
         best_texts = {e.id: d.answer(math.inf) for e, d in zip(examples, decoded, strict=True)}
+        if answerable := [e for e in examples if e.answers]:
+            part = score(answerable, best_texts)
+            metrics |= {"no_null_exact": part["exact"], "no_null_f1": part["f1"]}
         odds = {e.id: d.null_odds for e, d in zip(examples, decoded, strict=True)}
         oracle = best_metrics(examples, best_texts, odds)
         metrics |= {f"oracle_{name}": value for name, value in oracle.items()}

@@ -209,6 +209,7 @@ def test_only_a_file_whose_right_answers_are_known_is_scored(model: str, tmp_pat
     assert predict(model, marked, tmp_path / "marked")[0] == 0
     metrics = json.loads((tmp_path / "marked" / "metrics.json").read_bytes())
     assert metrics["NoAns_total"] == metrics["total"] == 1
+    assert "oracle_best_f1" in metrics and "no_null_f1" not in metrics  # of no question at all
     bare = write_squad(tmp_path / "bare.json", asked)
     assert predict(model, bare, tmp_path / "bare")[0] == 0
     assert not (tmp_path / "bare" / "metrics.json").exists()
@@ -246,6 +247,26 @@ def test_without_the_null_answer_every_question_gets_its_best_span(
     assert 0 < metrics["multi_window_total"] < min(several, metrics["total"])
     assert metrics["loss"] == read(on, "metrics")["loss"]
     assert "null_threshold" not in output
+
+
+def test_the_figures_without_the_null_answer_are_known_with_it_too(
+    silent: str, tmp_path: Path
+) -> None:
+    dev, on, off = sound_folder() / "dev.json", tmp_path / "on", tmp_path / "off"
+    assert predict(silent, dev, off, "--no-null-answer")[0] == 0
+    middle = sorted(read(off, "null_odds").values())[11]
+    for flags in (("--null-threshold", middle), ()):  # half of the answers are "", all are
+        assert predict(silent, dev, on, *flags)[0] == 0
+        answers, metrics = read(on, "predictions"), read(on, "metrics")
+        names = ["multi_window_f1", "multi_window_total", "null_threshold", "no_null_exact"]
+        best = ["best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
+        assert list(metrics) == [
+            *score(read_gold(dev), answers), *names, "no_null_f1",
+            *(f"oracle_{name}" for name in best), "loss",
+        ]  # fmt: skip
+        assert list(answers.values()).count("") == (10 if flags else 22)
+        assert metrics["no_null_exact"] == read(off, "metrics")["exact"]
+        assert metrics["no_null_f1"] == read(off, "metrics")["f1"] > metrics["HasAns_f1"]
 
 
 def test_without_the_null_answer_and_without_an_answerable_question_nothing_is_scored(
