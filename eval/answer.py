@@ -85,7 +85,8 @@ def main(argv: list[str]) -> int:
     if options.top > 1:
         for one in reply["top"]:
             print(f"  {one['score']:9.3f}  [{one['start']}:{one['end']}]  {one['text']}")
-        print(f"  {reply['null_score']:9.3f}  no answer")
+        if math.isfinite(answerer.null_threshold):  # else "" is not among what may be answered
+            print(f"  {reply['null_score']:9.3f}  no answer")
     return 0
 
 

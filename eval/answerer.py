@@ -45,7 +45,7 @@ class QASettings:
         max_question_length: word pieces kept of a question.
         max_answer_length: tokens of the longest answer.
         null_threshold: "" is answered where null score - best score is above it; None for a model
-            that never learnt to answer "".
+            that never learnt to answer "", or is not to.
     """
 
     max_length: int = 384
@@ -101,8 +101,8 @@ class QASettings:
         return cls(max_length=length, doc_stride=min(cls.doc_stride, length // 3))
 
     def threshold(self, data_has_impossible: bool) -> float:
-        """The null threshold to use: infinite (always answer) where "" cannot be right or was
-        never trained."""
+        """The null threshold to use: infinite (always answer) where "" cannot be right, was never
+        trained or is not wanted."""
         if self.null_threshold is None or not data_has_impossible:
             return math.inf
         return self.null_threshold
@@ -273,8 +273,12 @@ class Answerer:
         dtype = choose_amp_dtype(place, amp_dtype) if amp else None
         return cls(model, tokenizer, settings, place, dtype)
 
-    def with_settings(self, **changes: Any) -> "Answerer":
-        """The same with some settings replaced; None leaves a setting as it is.
+    def with_settings(self, *, null_answer: bool = True, **changes: Any) -> "Answerer":
+        """The same with some settings replaced.
+
+        Args:
+            null_answer: False for an answerer that never says "", whatever the threshold was.
+            changes: None leaves a setting as it is.
 
         Raises:
             ValueError: a window longer than the model's positions.
@@ -282,6 +286,8 @@ class Answerer:
         changed = {name: value for name, value in changes.items() if value is not None}
         if "doc_stride" in changed:
             changed["doc_step"] = None
+        if not null_answer:
+            changed["null_threshold"] = None
         settings = replace(self.settings, **changed)
         longest = self.model.config.max_position_embeddings
         if settings.max_length > longest:

@@ -91,13 +91,15 @@ def raw_scores(
     return exact, f1
 
 
-def require(what: str, given: Mapping[str, object], texts: Mapping[str, object]) -> None:
-    """Refuse `given` unless it has every question of the data."""
+def require(
+    what: str, given: Mapping[str, object], texts: Mapping[str, object], which: str = "questions"
+) -> None:
+    """Refuse `given` unless it has every question in `texts`; `which` of the data's these are."""
     if not texts:
         raise ValueError("the data holds no questions, so there is nothing to score")
     missing = [identifier for identifier in texts if identifier not in given]
     if missing:
         raise ValueError(
-            f"the {what} lack {len(missing)} of the data's {len(texts)} questions (the first is "
+            f"the {what} lack {len(missing)} of the data's {len(texts)} {which} (the first is "
             f"{named(missing[0])}); give every question a value, or the data set that was predicted"
         )

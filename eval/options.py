@@ -43,6 +43,11 @@ class AnswerOptions:
         help='answer "" where null score - best score is above it (default: the model\'s own)',
         group="windows",
     )
+    null_answer: bool = option(
+        True,
+        help='answer "" where the null score wins; off, every answer is the best span',
+        group="windows",
+    )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
     threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
 
@@ -54,6 +59,10 @@ class AnswerOptions:
             raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
         if self.null_threshold is not None and not math.isfinite(self.null_threshold):
             raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
+        if self.null_threshold is not None and not self.null_answer:
+            raise UsageError(
+                "--no-null-answer and --null-threshold contradict each other; give one of them"
+            )
         if not 0 <= self.threads <= MOST_THREADS:
             raise UsageError(f"--threads is {self.threads}, expected 0 to {MOST_THREADS}")
 
@@ -77,6 +86,7 @@ class AnswerOptions:
             max_question_length=self.max_question_length,
             max_answer_length=self.max_answer_length,
             null_threshold=self.null_threshold,
+            null_answer=self.null_answer,
         )
 
 

@@ -5,6 +5,7 @@ python -m eval.predict --model runs/squad --data-file dev-v2.0.json --output-dir
 
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ def score_predictions(
     decoded: "Sequence[Decoded]",
     threshold: float,
     windows: "Windows",
+    *,
+    null_answer: bool = True,
 ) -> dict[str, float]:
     """The official metrics at a threshold, then the best (oracle) ones over all thresholds.
 
@@ -32,11 +35,18 @@ def score_predictions(
         decoded: their answers, in the same order.
         threshold: of null score - best score; `math.inf` never answers "".
         windows: of the same examples.
+        null_answer: False where "" was not to be answered: only the questions that have an answer
+            are scored then, since the others cannot be right.
 
     Returns:
         exact, f1, total, HasAns_*, NoAns_*; multi_window_f1 and multi_window_total of the questions
-        over several windows; for data with impossible questions also null_threshold and
-        oracle_best_exact, oracle_best_exact_thresh, oracle_best_f1, oracle_best_f1_thresh.
+        over several windows; for data with impossible questions and a finite threshold also
+        null_threshold; no_null_exact and no_null_f1 of the questions that have an answer, were each
+        given its best span; and oracle_best_exact, oracle_best_exact_thresh, oracle_best_f1,
+        oracle_best_f1_thresh.
+
+    Raises:
+        ValueError: no question to score.
     """
     import numpy as np
 
@@ -44,14 +54,18 @@ def score_predictions(
     from eval.thresholds import best_metrics
 
     predictions = {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
-    metrics = score(examples, predictions)
     several = np.bincount(windows.example, minlength=len(examples)) > 1
-    if several.any():
-        part = score([examples[e] for e in np.flatnonzero(several).tolist()], predictions)
+    scored = [place for place, e in enumerate(examples) if null_answer or e.answers]
+    metrics = score([examples[place] for place in scored], predictions)
+    if over_several := [examples[place] for place in scored if several[place]]:
+        part = score(over_several, predictions)
         metrics |= {"multi_window_f1": part["f1"], "multi_window_total": part["total"]}
     if "NoAns_total" in metrics and math.isfinite(threshold):
         metrics["null_threshold"] = threshold
         best_texts = {e.id: d.answer(math.inf) for e, d in zip(examples, decoded, strict=True)}
+        if answerable := [e for e in examples if e.answers]:
+            part = score(answerable, best_texts)
+            metrics |= {"no_null_exact": part["exact"], "no_null_f1": part["f1"]}
         odds = {e.id: d.null_odds for e, d in zip(examples, decoded, strict=True)}
         oracle = best_metrics(examples, best_texts, odds)
         metrics |= {f"oracle_{name}": value for name, value in oracle.items()}
@@ -60,7 +74,10 @@ def score_predictions(
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions(AnswerOptions):
-    """Options of `python -m eval.predict`, beside those of the model."""
+    """Options of `python -m eval.predict`, beside those of the model.
+
+    With `--no-null-answer` every question is answered, and only those that have an answer scored.
+    """
 
     data_file: str = option(help="SQuAD v1.1 or v2.0 .json file, with or without answers")
     output_dir: str = option(help="where the prediction files go; created if needed")
@@ -87,7 +104,8 @@ def main(argv: list[str]) -> int:
         PredictOptions, argv, prog="eval.predict",
         description="Answer every question of a SQuAD file with a trained model.",
         epilog="example:\n  python -m eval.predict --model runs/squad --data-file dev-v2.0.json "
-        "--output-dir predictions",
+        "--output-dir predictions\n\nWith --no-null-answer only the questions that have an answer "
+        "are scored, since no other\ncan be right; the loss stays that of all windows.",
     )  # fmt: skip
     from data.ledger import ledger
     from data.squad import read_squad
@@ -112,8 +130,17 @@ def main(argv: list[str]) -> int:
         threshold=threshold, with_null=math.isfinite(threshold),
     )  # fmt: skip
     metrics = None
-    if data.has_answers:
-        metrics = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
+    if data.has_answers and not options.null_answer and not any(e.answers for e in data.examples):
+        warnings.warn(
+            f"{options.data_file} has no question with an answer, so with --no-null-answer nothing "
+            "is scored",
+            stacklevel=2,
+        )
+    elif data.has_answers:
+        metrics = score_predictions(
+            data.examples, decoded, threshold, windows, null_answer=options.null_answer
+        )
+        metrics["loss"] = loss
         write_json(folder / "metrics.json", metrics)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
     print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")

@@ -1,6 +1,7 @@
 """Exact match and F1 by the rules of the official SQuAD v1.1 and v2.0 scorer; same command line.
 
     python -m eval.squad DATA PREDICTIONS [-n NA_PROBS] [-t THRESH] [-o OUT] [-p IMAGES] [-v]
+    python -m eval.squad DATA PREDICTIONS --no-null-answer [-o OUT] [-v]
 
 How single answers are compared is in eval/exact_f1.py. Of the whole:
 
@@ -17,6 +18,9 @@ as the official script names it, and then refused in a sentence where that one f
 Predictions for other questions do not count, and an id that the data has twice counts once, with
 its last golds: both are a warning on stderr. An id that a prediction file has twice is refused: the
 official script takes the last, so that its figure would depend on the order of the file.
+
+--no-null-answer is ours: it scores the questions that have an answer, and looks at no other, for
+predictions that were made with the null answer off. An "" among them is counted on stderr.
 """
 
 import json
@@ -140,6 +144,10 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     add("--out-image-dir", "-p", metavar="D", help="with -n: folder for curves and histograms")
     add("--verbose", "-v", action="store_true", help="say on stderr what was read")
+    add(
+        "--no-null-answer", action="store_true",
+        help="score only the questions that have an answer",
+    )  # fmt: skip
     add("--debug", action="store_true", help="show the traceback of an error")
     if not argv:
         arguments.print_help()
@@ -149,6 +157,9 @@ def main(argv: list[str]) -> int:
 
     if math.isnan(options.na_prob_thresh):
         raise UsageError("-t is nan, expected a number; nothing exceeds nan")
+    if options.no_null_answer and (options.na_prob_file or options.na_prob_thresh != 1.0):
+        flag = f"-n {options.na_prob_file}" if options.na_prob_file else "-t"
+        raise UsageError(f"--no-null-answer and {flag} contradict each other; give one of them")
     if options.out_file:
         check_file("-o", Path(options.out_file))
     if options.out_image_dir:
@@ -160,7 +171,16 @@ def main(argv: list[str]) -> int:
     na_probs = None
     if options.na_prob_file:
         na_probs = _read_values(options.na_prob_file, "probabilities {id: number}", (int, float))
-    for identifier in gold:
+    scored, which = gold, "questions"
+    if options.no_null_answer:
+        which = "questions with an answer"
+        scored = {identifier: texts for identifier, texts in gold.items() if texts}
+        if not scored:
+            raise UsageError(
+                f"{options.data_file} has no question with an answer, so --no-null-answer leaves "
+                "nothing to score"
+            )
+    for identifier in scored:
         if identifier not in predictions:
             print(f"Missing prediction for {named(identifier)}")
     unused = [identifier for identifier in predictions if identifier not in gold]
@@ -177,10 +197,18 @@ def main(argv: list[str]) -> int:
             f"{answered} answered; {len(unused)} predictions for other questions",
             file=sys.stderr,
         )
-    require(f"predictions of {options.pred_file}", predictions, gold)
+    require(f"predictions of {options.pred_file}", predictions, scored, which)
+    empty = [identifier for identifier in scored if not predictions[identifier]]
+    if options.no_null_answer and empty:
+        warnings.warn(
+            f'{options.pred_file} answers "" to {len(empty)} of the {len(scored)} questions that '
+            f"are scored (the first is {named(empty[0])}); it was probably made with the null "
+            "answer on",
+            stacklevel=2,
+        )
     if na_probs is not None:
         require(f"no-answer probabilities of {options.na_prob_file}", na_probs, gold)
-    metrics = score(gold, predictions, na_probs, options.na_prob_thresh)
+    metrics = score(scored, predictions, na_probs, options.na_prob_thresh)
     if na_probs is not None and options.out_image_dir:
         from eval.plots import scorer_pictures
 

@@ -483,6 +483,10 @@ def score_rows() -> Iterator[Row]:
     flags = ("-n", "DIR/na_probs.json")
     yield row("a probability `NaN`", '{"dev-0": NaN}', *flags, file="na_probs.json")
     yield row("a probability of 1e999", '{"dev-0": 1e999}', *flags, file="na_probs.json")
+    off = "--no-null-answer"
+    yield row(f"{off} beside probabilities", '{"dev-0": 0.5}', *flags, off, file="na_probs.json")
+    none = '{"data": [{"paragraphs": [{"qas": [{"id": "dev-0", "answers": []}]}]}]}'
+    yield row(f"{off} where no question has an answer", none, off, file="dev.json")
 
 
 def model_rows() -> Iterator[Row]:

@@ -46,7 +46,8 @@ Started from {start}{f" at commit {commit}" if commit else ""}.
 | window | {options.max_length} tokens, {overlap} |
 | seed | {options.seed} |
 
-On the dev file; scores in percent, oracle thresholds chosen on that very file:
+On the dev file; scores in percent. no_null: of the questions that have an answer, were each given
+its best span; oracle: at thresholds chosen on that very file:
 
 | metric | value |
 |---|---|

@@ -1,13 +1,16 @@
 """eval.answer, eval.predict and eval.squad as commands: what they say of what they were given."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from eval.answer import AskOptions
 from eval.answerer import Answerer
 from eval.predict import PredictOptions
+from eval.squad import read_gold, score
 from minibert import BertForQuestionAnswering
 from tests.errors_table import sound_folder
 from tests.forked import forked
@@ -19,6 +22,16 @@ LONG = "who " * 60
 @pytest.fixture(scope="module")
 def model() -> str:
     return str(sound_folder() / "model")
+
+
+@pytest.fixture(scope="module")
+def silent(model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same model with a threshold by which it answers "" to every question."""
+    folder = tmp_path_factory.mktemp("silent") / "model"
+    shutil.copytree(model, folder)
+    settings = {"max_length": 32, "doc_stride": 8, "null_threshold": -1e9}
+    (folder / "qa_settings.json").write_text(json.dumps(settings))
+    return str(folder)
 
 
 def answer(model: str, *words: object, stdin: str = "") -> tuple[int, str, str]:
@@ -91,6 +104,10 @@ def test_answers_have_the_length_that_is_asked_for(model: str) -> None:
         (["--doc-stride", "-1"], "--doc-stride is -1, expected at least 0"),
         (["--doc-stride", "1", "--doc-step", "1"], "contradict each other; give one of them"),
         (["--max-answer-length", "0"], "--max-answer-length is 0, expected at least 1"),
+        (
+            ["--no-null-answer", "--null-threshold", "0"],
+            "--no-null-answer and --null-threshold contradict each other; give one of them",
+        ),
     ],
 )
 def test_flags_out_of_range_are_refused_by_both_commands(
@@ -104,6 +121,23 @@ def test_flags_out_of_range_are_refused_by_both_commands(
     for status, _, errors in both:
         assert status == 2 and said in errors.replace("n-best", "top"), errors
         assert errors.count("\n") == 1
+
+
+def test_without_the_null_answer_the_best_span_is_answered(silent: str) -> None:
+    words = ("--question", "who ?", "--context", "the old river was named by anna", "--top", 3)
+    status, output, _ = answer(silent, *words)
+    lines = output.splitlines()
+    assert status == 0 and lines[0] == "(no answer)" and lines[-1].endswith("  no answer")
+    status, output, _ = answer(silent, *words, "--no-null-answer")
+    assert status == 0 and output.splitlines()[1:] == lines[1:-1]
+    assert lines[1].endswith(f"]  {output.splitlines()[0]}")
+    asked = json.dumps({"question": "who ?", "context": "the old river"})
+    said, off = (
+        json.loads(answer(silent, *f, stdin=asked)[1]) for f in ((), ("--no-null-answer",))
+    )
+    assert said["answer"] == "" and off["answer"] == off["top"][0]["text"] != ""
+    same = ("id", "null_score", "null_odds", "top")
+    assert [said[name] for name in same] == [off[name] for name in same]
 
 
 @pytest.mark.parametrize("options", [AskOptions, PredictOptions])
@@ -175,9 +209,84 @@ def test_only_a_file_whose_right_answers_are_known_is_scored(model: str, tmp_pat
     assert predict(model, marked, tmp_path / "marked")[0] == 0
     metrics = json.loads((tmp_path / "marked" / "metrics.json").read_bytes())
     assert metrics["NoAns_total"] == metrics["total"] == 1
+    assert "oracle_best_f1" in metrics and "no_null_f1" not in metrics  # of no question at all
     bare = write_squad(tmp_path / "bare.json", asked)
     assert predict(model, bare, tmp_path / "bare")[0] == 0
     assert not (tmp_path / "bare" / "metrics.json").exists()
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
+    return values
+
+
+def test_without_the_null_answer_every_question_gets_its_best_span(
+    silent: str, tmp_path: Path
+) -> None:
+    dev, on, off = sound_folder() / "dev.json", tmp_path / "on", tmp_path / "off"
+    assert predict(silent, dev, on)[0] == 0
+    status, output, errors = predict(silent, dev, off, "--no-null-answer")
+    assert (status, errors) == (0, "")
+    assert set(read(on, "predictions").values()) == {""}
+    answers, n_best = read(off, "predictions"), read(off, "nbest")
+    assert list(answers) == list(read(on, "predictions"))
+    assert answers == {i: entries[0]["text"] for i, entries in n_best.items()}
+    assert all(entry["text"] for entries in n_best.values() for entry in entries)
+    for name in ("null_odds", "na_probs"):
+        assert read(off, name) == read(on, name)
+
+    # Only questions that have an answer are scored: no other can be right.
+    metrics, gold = read(off, "metrics"), read_gold(dev)
+    answerable = {i: texts for i, texts in gold.items() if texts}
+    assert 0 < len(answerable) < len(gold)
+    several = read(on, "metrics")["multi_window_total"]
+    assert list(metrics) == [
+        *score(answerable, answers), "multi_window_f1", "multi_window_total", "loss",
+    ]  # fmt: skip
+    assert score(answerable, answers).items() <= metrics.items()
+    assert 0 < metrics["multi_window_total"] < min(several, metrics["total"])
+    assert metrics["loss"] == read(on, "metrics")["loss"]
+    assert "null_threshold" not in output
+
+
+def test_the_figures_without_the_null_answer_are_known_with_it_too(
+    silent: str, tmp_path: Path
+) -> None:
+    dev, on, off = sound_folder() / "dev.json", tmp_path / "on", tmp_path / "off"
+    assert predict(silent, dev, off, "--no-null-answer")[0] == 0
+    middle = sorted(read(off, "null_odds").values())[11]
+    for flags in (("--null-threshold", middle), ()):  # half of the answers are "", all are
+        assert predict(silent, dev, on, *flags)[0] == 0
+        answers, metrics = read(on, "predictions"), read(on, "metrics")
+        names = ["multi_window_f1", "multi_window_total", "null_threshold", "no_null_exact"]
+        best = ["best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"]
+        assert list(metrics) == [
+            *score(read_gold(dev), answers), *names, "no_null_f1",
+            *(f"oracle_{name}" for name in best), "loss",
+        ]  # fmt: skip
+        assert list(answers.values()).count("") == (10 if flags else 22)
+        assert metrics["no_null_exact"] == read(off, "metrics")["exact"]
+        assert metrics["no_null_f1"] == read(off, "metrics")["f1"] > metrics["HasAns_f1"]
+
+
+def test_without_the_null_answer_and_without_an_answerable_question_nothing_is_scored(
+    model: str, tmp_path: Path
+) -> None:
+    data = write_squad(
+        tmp_path / "d.json",
+        {"id": "q", "question": "who ?", "answers": [], "is_impossible": True},
+    )
+    status, output, errors = predict(model, data, tmp_path / "out", "--no-null-answer")
+    assert status == 0 and output.startswith("1 questions in 1 windows answered")
+    assert errors == (
+        f"warning: {data} has no question with an answer, so with --no-null-answer nothing is "
+        "scored\n"
+    )
+    assert read(tmp_path / "out", "predictions")["q"]
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    bare = write_squad(tmp_path / "bare.json", {"id": "q", "question": "who ?", "answers": []})
+    status, _, errors = predict(model, bare, tmp_path / "bare", "--no-null-answer")
+    assert (status, errors) == (0, "") and read(tmp_path / "bare", "predictions")["q"]
 
 
 @pytest.mark.parametrize("below", ["", "deeper/still"])
@@ -215,9 +324,17 @@ def scored(tmp_path: Path) -> list[str]:
             "-p DIR/d.json cannot be a folder: DIR/d.json is a file; give another name",
         ),
         (["-t", "nan"], "-t is nan, expected a number; nothing exceeds nan"),
+        (
+            ["--no-null-answer", "-n", "n.json"],
+            "--no-null-answer and -n n.json contradict each other; give one of them",
+        ),
+        (
+            ["--no-null-answer", "-t", "-0.5"],
+            "--no-null-answer and -t contradict each other; give one of them",
+        ),
     ],
 )
-def test_where_nothing_can_be_written_is_told_before_anything_is_read(
+def test_what_cannot_be_done_is_told_before_anything_is_read(
     flags: list[str], said: str, tmp_path: Path, scored: list[str]
 ) -> None:
     scored[0] = str(tmp_path / "no-such-data.json")

@@ -9,11 +9,13 @@ import string
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from data.command import UsageError
 from eval.exact_f1 import normal_words, raw_scores
 from eval.squad import main, read_gold, score
 from eval.thresholds import best_metrics, best_thresholds, precision_recall, threshold_curve
@@ -376,6 +378,64 @@ def test_predictions_for_other_questions_are_told_of_and_do_not_count(tmp_path, 
     with pytest.warns(UserWarning, match=told):
         assert main([gold, predictions]) == 0
     assert json.loads(capsys.readouterr().out)["total"] == 1
+
+
+def test_without_the_null_answer_only_questions_with_an_answer_are_scored(tmp_path, capsys):
+    gold = squad_file(tmp_path, {"q": ["cat"], "r": [], "s": ["the dog"], "t": []})
+    answers = {"q": "cat", "r": "cow", "s": "old dog"}  # none is needed for t
+    words = [gold, json_file(tmp_path, "p.json", answers), "--no-null-answer"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert printed == json.dumps(score({"q": ["cat"], "s": ["the dog"]}, answers), indent=2) + "\n"
+    assert json.loads(printed)["f1"] == pytest.approx((100 + 200 / 3) / 2)
+    out = tmp_path / "out.json"
+    assert main([*words, "-o", str(out), "-v"]) == 0
+    assert json.loads(out.read_text()) == json.loads(printed)
+    assert "4 questions, 2 with gold answers, 3 answered; 0 pred" in capsys.readouterr().err
+
+
+def test_without_the_null_answer_an_empty_one_is_wrong_and_counted(tmp_path, capsys):
+    gold = squad_file(tmp_path, {"q": ["cat"], "r": [], "s": ["dog"], "t": ["cow"]})
+    predictions = json_file(tmp_path, "p.json", {"q": "cat", "r": "", "s": "", "t": "", "u": ""})
+    told = r'p\.json answers "" to 2 of the 3 questions .* is s\); .* made with the null answer on'
+    other = r"p\.json has 1 predictions .* not in .*data\.json \(the first is u\)"
+    with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match=other):
+        assert main([gold, predictions, "--no-null-answer"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["total"], metrics["exact"]) == (3, pytest.approx(100 / 3))
+
+
+def test_without_the_null_answer_the_scored_questions_need_a_prediction(tmp_path, capsys):
+    gold = squad_file(tmp_path, {"q": ["cat"], "r": [], "s": ["dog"]})
+    predictions = json_file(tmp_path, "p.json", {"q": "cat"})
+    with pytest.raises(
+        ValueError, match=r"p\.json lack 1 of the data's 2 questions with an answer .*is s\)"
+    ):
+        main([gold, predictions, "--no-null-answer"])
+    assert capsys.readouterr().out == "Missing prediction for s\n"
+    gold = squad_file(tmp_path, {"q": [], "r": []})
+    with pytest.raises(UsageError, match=r"data\.json has no question with an answer, so --no-nul"):
+        main([gold, predictions, "--no-null-answer"])
+
+
+@needs_data
+@pytest.mark.parametrize("name, empty", [("dev-v2.0-bert-single", 826), ("dev-v2.0-hostile", 671)])
+def test_without_the_null_answer_the_figures_are_those_of_the_answerable_questions(
+    name, empty, capsys
+):
+    folder = Path(os.environ["MINIBERT_DATA"], "squad")
+    words = [str(folder / "dev-v2.0.json"), str(folder / "predictions" / f"{name}.json")]
+    assert main(words) == 0
+    plain = json.loads(capsys.readouterr().out)
+    with pytest.warns(UserWarning, match=f'answers "" to {empty} of the 5928 questions'):
+        assert main([*words, "--no-null-answer"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    answerable = {key: value for key, value in plain.items() if key.startswith("HasAns_")}
+    assert plain["total"] == 11873 and metrics["total"] == 5928
+    whole = {key.removeprefix("HasAns_"): value for key, value in answerable.items()}
+    assert metrics == whole | answerable
 
 
 def test_a_question_that_the_data_has_twice_counts_once_with_its_last_golds(tmp_path, capsys):

@@ -67,6 +67,8 @@ def test_a_run_leaves_everything_it_promises(files, finished):
     metrics = json.loads((run / "metrics.json").read_bytes())
     assert list(metrics)[:3] == ["exact", "f1", "total"]
     assert metrics["total"] == len(dev)
+    assert {"null_threshold", "no_null_exact", "no_null_f1", "oracle_best_f1"} <= metrics.keys()
+    assert metrics["no_null_f1"] >= metrics["HasAns_f1"]
     assert (run / "training.png").read_bytes().startswith(b"\x89PNG")
     assert str(run / "best") in output
     assert "Question:" in output
