@@ -1,11 +1,11 @@
-# make demo | make test | make check | make bench | make bench-gpu: each installs what it needs into
+# make demo | make demo-compare | make test | make check | make bench | make bench-gpu: each installs what it needs into
 # .venv first.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
 
-.PHONY: setup demo test check format bench bench-gpu reliability golden clean
+.PHONY: setup demo demo-compare test check format bench bench-gpu reliability golden clean
 
 setup: $(VENV)/.installed
 
@@ -17,6 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/python -m train.squad --demo --output-dir $(RUN) --overwrite
+
+demo-compare: setup
+	$(BIN)/python -m benchmarks.pretraining --demo
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -27,16 +27,18 @@ from data.tokenizer_files import SPECIAL_TOKENS
 from data.windows import Ints
 from minibert.config import BertConfig
 from minibert.heads import BertForMaskedLM, masked_lm_loss_sum
+from minibert.hub import EMBEDDED_FOLDER
 
-EMBEDDED = BertConfig(
-    vocab_size=8192, hidden_size=128, num_hidden_layers=4, num_attention_heads=2,
-    intermediate_size=512, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-)  # fmt: skip
+EMBEDDED = dataclasses.replace(
+    BertConfig.from_file(EMBEDDED_FOLDER / "config.json"),
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
 GOALS = {8192: 1.15, 30522: 1.5}  # by vocabulary
 
 
 def measure(folder: Path, quick: bool) -> list[Row]:
-    """Two rows: 4 layers x 128 wide, 64 blocks of 128 tokens, two threads."""
+    """Two rows: the embedded model's layers, 64 blocks of 128 tokens, two threads."""
     torch.set_num_threads(2)
     rows = []
     for vocab_size, goal in GOALS.items():

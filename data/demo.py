@@ -1,4 +1,4 @@
-"""The embedded demo: a little invented world in SQuAD v2 format, made from one seed.
+"""The demo: a little invented world in SQuAD v2 format, made from one seed.
 
 Every passage is a small encyclopaedia entry about one town of an invented land; all of its text is
 composed here, from the templates and word lists below. A question asks for one fact of the town,
@@ -8,50 +8,49 @@ who built the tower). A quarter of all questions are asked over long entries, wh
 one window of DEMO_OPTIONS' `max_length`; their later windows do not even name the town. The id of
 a question tells: "dev/long/Upper Velmora/mayor".
 
-Names are disjoint, tokens are shared: no town, river or family name of the dev file occurs in the
-train file, and so neither does the full name of any person. But a network that starts from random
-weights knows nothing of a word it never saw, so each of these names is made of two word pieces
-(`vel` + `##mora`), and every piece occurs in names of the train file. Given names, numbers and
-common words are shared, as they are between any two books. So the demo measures reading, not
-memory: to find the one place in a text about things never heard of, and its exact boundaries.
+Names are disjoint: no town, river or family name of the dev file occurs in the train file, and so
+neither does the full name of any person. Given names, numbers and common words are shared, as they
+are between any two books. So the demo measures reading, not memory: to find the one place in a text
+about things never heard of, and its exact boundaries.
 
 The land's name has an accent and stands before every answer, so that byte offsets taken for
 character offsets move them all.
 
-`python -m train.squad --demo` trains and scores on it.
+`python -m train.squad --demo` trains the embedded weights on it, and scores.
 """
 
 import json
 import os
 import random
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from string import ascii_lowercase, digits
 from types import MappingProxyType
 from typing import Any
 
 from data.demo_world import GIVEN, NAMES, OPENING, QUALIFIERS, QUESTIONS, RIVALS, TOPICS, WORDS
-from data.tokenizer_files import SPECIAL_TOKENS
+from data.tokenization import Tokenizer
+from minibert.hub import EMBEDDED_FOLDER
+
+WINDOW = 80  # tokens
 
 # train.squad's defaults under --demo. The lengths belong to the world: short entries fit one
-# window, long ones take two or more, and the longest sentence fits the stride. One thread: on
-# tensors so small a second one saves a quarter of the time at best, on two idle cores, and makes
-# every update several times slower as soon as anything else runs.
-DEMO_OPTIONS: Mapping[str, int | float] = MappingProxyType(
+# window, long ones take two or more, and the longest sentence fits the stride.
+DEMO_OPTIONS: Mapping[str, int | float | str] = MappingProxyType(
     {
-        "max_length": 64,
-        "doc_stride": 24,
+        "model": "embedded",
+        "max_length": WINDOW,
+        "doc_stride": 32,
         "batch_size": 32,
-        "epochs": 3,
-        "lr": 2e-3,
+        "epochs": 1,
+        "lr": 1e-3,
         "warmup": 0.1,
         "weight_decay": 0.01,
         "clip_norm": 1.0,
-        "threads": 1,
+        "dropout": 0.0,
+        "threads": 2,
     }
 )
 
@@ -60,28 +59,8 @@ DEMO_GOALS: Mapping[str, float] = MappingProxyType(
     {"f1": 90.0, "HasAns_f1": 85.0, "NoAns_f1": 85.0, "multi_window_f1": 80.0}
 )
 
-CONFIG: Mapping[str, Any] = MappingProxyType(
-    {
-        "model_type": "bert",
-        "architectures": ["BertForQuestionAnswering"],
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 128,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "max_position_embeddings": 128,
-        "type_vocab_size": 2,
-        "initializer_range": 0.1,  # the usual 0.02 is for widths of 768 and learns more slowly here
-        "layer_norm_eps": 1e-12,
-        "pad_token_id": 0,
-    }
-)
-
 TRAIN_ENTRIES, DEV_ENTRIES = 2500, 200
 LONG_IN_TEN = 2  # of ten entries, how many are long
-WINDOW = int(DEMO_OPTIONS["max_length"])
 PIECES = {"short": (0, WINDOW - 18), "long": (WINDOW, 999)}  # fewest and most word pieces
 TOPICS_TOLD = {"short": (2, 3), "long": (6, 8)}  # fewest and most
 # Of several drafts the one is kept in which windows without overlap would cut most answers in two.
@@ -97,12 +76,10 @@ class DemoFiles:
     Attributes:
         train: SQuAD v2 JSON to train on.
         dev: SQuAD v2 JSON about other names; its first question has an answer, in a long entry.
-        model: folder with config.json, vocab.txt and tokenizer_config.json, and no weights.
     """
 
     train: Path
     dev: Path
-    model: Path
 
 
 def write_demo(folder: str | Path, seed: int = 0) -> DemoFiles:
@@ -112,20 +89,14 @@ def write_demo(folder: str | Path, seed: int = 0) -> DemoFiles:
         folder: made if missing; files of the same names are replaced.
         seed: of the world, any integer.
     """
-    files = DemoFiles(*(Path(folder) / name for name in ("train.json", "dev.json", "model")))
-    files.model.mkdir(parents=True, exist_ok=True)
+    files = DemoFiles(*(Path(folder) / name for name in ("train.json", "dev.json")))
+    files.train.parent.mkdir(parents=True, exist_ok=True)
     for path, names, size in zip(
         (files.train, files.dev), split_names(seed), (TRAIN_ENTRIES, DEV_ENTRIES), strict=True
     ):
         rng = random.Random(f"{path.name} {seed}")
         document = {"version": "v2.0", "data": make_entries(rng, names, size, path.stem)}
         _write(path, json.dumps(document, ensure_ascii=False, indent=1))
-    vocabulary = make_vocabulary()
-    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
-    tokenizer |= {"model_max_length": CONFIG["max_position_embeddings"]}
-    _write(files.model / "vocab.txt", "\n".join(vocabulary))
-    _write(files.model / "config.json", json.dumps({**CONFIG, "vocab_size": len(vocabulary)}))
-    _write(files.model / "tokenizer_config.json", json.dumps(tokenizer))
     return files
 
 
@@ -246,38 +217,14 @@ def _choose_facts(rng: random.Random, entry: Entry, cut: list[str]) -> list[str]
 
 
 @cache
-def make_vocabulary() -> tuple[str, ...]:
-    """The lines of vocab.txt: every common word of the world, and the pieces of names and numbers.
-
-    Letters and digits are there so that a user's own question has no unknown words.
-    """
-    groups = [*TOPICS, *QUESTIONS.values(), *WORDS.values(), GIVEN, QUALIFIERS]
-    texts = [OPENING, "metres kilos with who about", *(text for group in groups for text in group)]
-    words = {word for text in texts for word in _words(re.sub(r"\{\w+\}", " ", text))}
-    words |= {str(number) for number in range(100)} | set(ascii_lowercase)
-    endings = {f"{number:02}" for number in range(100)} | set(ascii_lowercase + digits)
-    for first, second in NAMES.values():
-        words.update(first)
-        endings.update(second)
-    return (*SPECIAL_TOKENS, *sorted(words), *sorted("##" + ending for ending in endings))
-
-
-@cache
 def _count_pieces(text: str) -> int:
-    """Word pieces of a text: every word that is not in the vocabulary has two."""
-    vocabulary = _vocabulary_set()
-    return sum(1 if word in vocabulary else 2 for word in _words(text))
+    """Word pieces of a text in the embedded vocabulary."""
+    return len(_tokenizer().encode([text])[0])
 
 
 @cache
-def _vocabulary_set() -> frozenset[str]:
-    return frozenset(make_vocabulary())
-
-
-def _words(text: str) -> list[str]:
-    """BERT's words: lower case, no accents, punctuation apart."""
-    plain = unicodedata.normalize("NFD", text.lower())
-    return re.findall(r"[a-z]+|[0-9]+|[^\s\w\u0300-\u036f]", plain)
+def _tokenizer() -> Tokenizer:
+    return Tokenizer.from_folder(EMBEDDED_FOLDER)
 
 
 def _write(path: Path, text: str) -> None:

@@ -55,11 +55,9 @@ class Inputs:
 
 
 def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
-    """Write the demo's world below `folder` and train on it, from random weights."""
+    """Write the demo's world below `folder` and train on it."""
     files = write_demo(folder.absolute() / "demo", options.seed)
-    return replace(
-        options, train_file=str(files.train), dev_file=str(files.dev), from_scratch=str(files.model)
-    )
+    return replace(options, train_file=str(files.train), dev_file=str(files.dev))
 
 
 def squad_path(given: str | None, official: str) -> Path:

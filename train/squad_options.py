@@ -30,7 +30,9 @@ class SquadOptions(TrainOptions):
     )
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     from_scratch: str | None = option(
-        None, help="folder with config.json and a vocabulary: random weights", group="model"
+        None,
+        help="as --model, but only its config.json and vocabulary are read: random weights",
+        group="model",
     )
     train_file: str | None = option(
         None, help="SQuAD .json file (default: the official train-v2.0.json)", group="data"
@@ -38,7 +40,9 @@ class SquadOptions(TrainOptions):
     dev_file: str | None = option(
         None, help="SQuAD .json file (default: the official dev-v2.0.json)", group="data"
     )
-    demo: bool = option(False, help="train a tiny BERT on a small world made here", group="data")
+    demo: bool = option(
+        False, help="train the embedded model on a small world made here", group="data"
+    )
     answerable_only: bool = option(
         False, help="leave impossible questions out of training", group="data"
     )
@@ -81,8 +85,6 @@ class SquadOptions(TrainOptions):
             raise UsageError(f"--doc-stride is {self.doc_stride}, expected 0 or more")
         if self.doc_step is not None and self.doc_step < 1:
             raise UsageError(f"--doc-step is {self.doc_step}, expected at least 1")
-        if self.from_scratch and self.model != DEFAULT_MODEL:
-            raise UsageError("--model and --from-scratch contradict each other; give one of them")
 
 
 def read_options(argv: list[str]) -> SquadOptions:
@@ -101,11 +103,13 @@ def read_options(argv: list[str]) -> SquadOptions:
         SquadOptions, argv, prog="train.squad", description=text, epilog=_EPILOG, defaults=defaults
     )
     given = explicit(SquadOptions, argv)
-    useless = given & {"model", "revision", "from_scratch", "train_file", "dev_file"}
+    useless = given & {"train_file", "dev_file"}
     if options.demo and useless and not options.resume:
         raise UsageError(
-            f"--demo brings its own model and data; leave out --{min(useless).replace('_', '-')}"
+            f"--demo brings its own data; leave out --{min(useless).replace('_', '-')}"
         )
+    if options.from_scratch and "model" in given:
+        raise UsageError("--model and --from-scratch contradict each other; give one of them")
     if options.doc_step is not None and {"doc_stride", "doc_step"} <= given:
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
     options = with_absolute_paths(options)
@@ -124,7 +128,7 @@ def with_absolute_paths(options: SquadOptions) -> SquadOptions:
     paths: dict[str, Any] = {
         name: absolute(getattr(options, name))
         for name in ("from_scratch", "train_file", "dev_file", "model")
-        if getattr(options, name) and (name != "model" or Path(options.model).is_dir())
+        if (value := getattr(options, name)) and (name.endswith("file") or Path(value).is_dir())
     }
     return replace(options, **paths)
 

@@ -20,6 +20,7 @@ from minibert.heads import BertForMaskedLM
 from tests.data.texts import SENTENCES, write_text
 from tests.forked import forked
 from train.pretrain import main
+from train.pretrain_inputs import start_as_sinusoids
 from train.run import Run
 
 CONFIG = {
@@ -303,6 +304,17 @@ def test_micro_batches_change_rounding_only(files, tmp_path):
         models.append(BertForMaskedLM.from_pretrained(run))
     for one, four in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(one, four, rtol=0, atol=1e-4)
+
+
+def test_random_positions_start_as_waves_of_the_usual_size():
+    positions = torch.full((400, 31), float("nan"))
+    start_as_sinusoids(positions, 0.05)
+    assert float(positions.square().mean().sqrt()) == pytest.approx(0.05, rel=0.05)
+    near, far = ((positions[d:] * positions[:-d]).sum(1) for d in (1, 200))
+    assert float(near.std()) < 1e-3 and float(near.mean()) > 2 * float(far.mean())
+    # Vaswani et al. 2017, section 3.5: sine and cosine of position / 10000 ** (2 i / D)
+    wave = torch.tensor(7 / 10000 ** (4 / 31)).sin() * 0.05 * 2**0.5
+    assert float(positions[7, 4]) == pytest.approx(float(wave), rel=1e-5)
 
 
 def test_it_learns_the_text_and_predicts_held_out_words(copy, tmp_path):
