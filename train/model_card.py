@@ -3,13 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+from data.batches import BatchPlan
 from minibert.files import write_file
+from train.checkpoint import TrainState
 from train.squad_inputs import Inputs
 from train.squad_options import SquadOptions
 
 
 def write_model_card(
-    folder: Path, options: SquadOptions, inputs: Inputs, metrics: dict[str, Any]
+    folder: Path,
+    options: SquadOptions,
+    inputs: Inputs,
+    plan: BatchPlan,
+    state: TrainState,
+    metrics: dict[str, Any],
 ) -> None:
     """Write the card; file names only, no folders of the user's machine.
 
@@ -17,6 +24,8 @@ def write_model_card(
         folder: the model's.
         options: of the run.
         inputs: data and model of the run.
+        plan: of the training.
+        state: when the model was saved.
         metrics: of the dev set, in percent.
     """
     base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
@@ -41,7 +50,8 @@ Started from {start}{f" at commit {commit}" if commit else ""}.
 | training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
 | dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
 | questions, windows | {len(inputs.train.tokens.examples)}, {len(inputs.train)} |
-| epochs, windows an update | {options.epochs:g}, {options.batch_size} |
+| updates | {state.update} of {plan.total_updates} |
+| epochs, windows an update | {plan.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
 | window | {options.max_length} tokens, {overlap} |
 | seed | {options.seed} |

@@ -56,7 +56,7 @@ vocabulary {config.vocab_size}.
 | documents, tokens | {counts["documents"]}, {counts["tokens"]} |
 | tokens file | sha256 {inputs.corpus.sha256} |
 | updates | {state.update} of {plan.total_updates} |
-| epochs, blocks an update | {options.epochs:g}, {options.batch_size} |
+| epochs, blocks an update | {plan.epochs:g}, {options.batch_size} |
 | blocks | {lengths} |
 | masking | {options.mask_rate:.0%} of the {masking}, 80/10/10, drawn anew every epoch |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |

@@ -168,7 +168,7 @@ def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
         long_length=options.longest,
         long_size=inputs.train.count(options.longest),
         long_fraction=options.long_fraction,
-    )
+    ).ending_after(options.updates)
 
 
 def held_out_items(inputs: Inputs, length: int) -> list[Ints]:

@@ -233,7 +233,7 @@ class Run:
             newest, damaged = newest_whole(self.folder)
             if newest is not None:
                 state, log_bytes = load_checkpoint(newest, model, optimizer, scaler)
-            refuse_beyond_end(state, self._total, self.options.epochs)
+            refuse_beyond_end(state, self._total, self.options)
             if state.update == self._total and not state.evaluation_due:
                 refuse_useless_changes(self.folder, self.options, self._inputs)
             self._begin()

@@ -20,7 +20,7 @@ from train.squad_options import SquadOptions, read_options
 if TYPE_CHECKING:
     import torch
 
-    from data.batches import SpanBatch
+    from data.batches import BatchPlan, SpanBatch
     from data.windows import Ints
     from eval.answerer import WindowLogits
     from train.checkpoint import TrainState
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
                 options.accumulate,
                 options.epochs,
                 options.seed,
-            )
+            ).ending_after(options.updates)
             describe(inputs, plan)
             optimizer = make_optimizer(inputs.model, options)
             scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
             run.watch_signals()
             task = Task(
                 make_batch, loss_sum, item_ids,
-                evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
+                evaluate=lambda: evaluate(inputs, options, state, run, plan, device, amp_dtype),
             )  # fmt: skip
             train(
                 inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task
@@ -121,6 +121,7 @@ def evaluate(
     options: SquadOptions,
     state: "TrainState",
     run: "Run",
+    plan: "BatchPlan",
     device: "torch.device",
     amp_dtype: "torch.dtype | None",
 ) -> None:
@@ -149,7 +150,7 @@ def evaluate(
         "eval",
         {"eval_s": seconds},
         update=state.update,
-        epoch=state.update / math.ceil(len(inputs.train) / options.batch_size),
+        epoch=state.update / plan.updates_per_epoch,
         **metrics,
     )
     run.print(
@@ -164,7 +165,7 @@ def evaluate(
         inputs.model.save_pretrained(best)
         inputs.tokenizer.save(best)
         inputs.settings.save(best)
-        write_model_card(best, options, inputs, metrics)
+        write_model_card(best, options, inputs, plan, state, metrics)
         write_predictions(
             folder, [example.id for example in examples], decoded,
             threshold=threshold, with_null=math.isfinite(threshold),

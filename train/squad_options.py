@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, explicit, option, parse
-from train.options import TrainOptions
+from train.options import TrainOptions, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
 
@@ -116,6 +116,7 @@ def read_options(argv: list[str]) -> SquadOptions:
         refuse_changes(options, saved, given)
         options = parse(SquadOptions, argv, prog="train.squad", description=text, defaults=saved)
         options = with_absolute_paths(options)
+    refuse_two_ends(options, given)
     return options
 
 

@@ -238,6 +238,23 @@ def test_killed_anywhere_and_resumed_a_run_ends_with_the_same_bits(
         shutil.rmtree(run)
 
 
+def test_updates_take_the_place_of_epochs(files, tmp_path):
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(files, run, "--updates", 20)) == 0
+    sizes = [line["size"] for line in log_of(run) if line["event"] == "update"]
+    assert len(sizes) == 20 and sizes[14] == 50 * 16 and sizes[15] == 20 * 40  # a quarter is long
+    assert " of 20 |" in (run / "best" / "README.md").read_text()
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(files, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    before = result(run)
+    status, _, errors = forked("train.pretrain", "--resume", "--output-dir", run)
+    assert (status, errors) == (0, "")
+    assert result(run) == before
+
+
 def test_killed_again_and_again_it_still_arrives(files, whole, tmp_path):
     run, words = tmp_path / "run", arguments(files, tmp_path / "run")
     for update in range(2, UPDATES + 1, 2):
@@ -396,6 +413,8 @@ def test_a_folder_that_does_not_fit_is_answered_in_one_sentence(copy, tmp_path, 
         (["--revision", "x"], "--revision is of a --model on the Hub"),
         (["--maskrate", 1], "unknown flag --maskrate; did you mean --mask-rate?"),
         (["--max-minutes", "nan"], "--max-minutes is nan"),
+        (["--updates", -1], "--updates is -1, expected 0 to 99999999"),
+        (["--updates", 5, "--epochs", 1], "--epochs and --updates contradict each other"),
     ],
 )
 def test_flags_that_do_not_fit_are_answered_in_one_sentence(files, tmp_path, words, expected):
