@@ -117,8 +117,12 @@ def evaluate(
 
     The blocks are as long as those of the last update. Losses at different lengths do not compare,
     so the first evaluation at a new length takes the place of all before it.
+
+    Raises:
+        CommandError: the loss is not a number (status 3); the checkpoint from before stays.
     """
     from eval.prediction_files import write_json
+    from train.faults import refuse_evaluation
     from train.pretrain_card import write_model_card
 
     started = time.monotonic()
@@ -126,6 +130,8 @@ def evaluate(
     try:
         with run.interruptible():
             metrics = score_held_out(inputs, length, device, amp_dtype)
+            if not math.isfinite(metrics["loss"]):
+                refuse_evaluation(state.update, f"a loss of {metrics['loss']} on the held-out text")
     except KeyboardInterrupt:
         state.evaluation_due = True
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from data.command import EXIT_NONFINITE, CommandError, run_command
+from data.command import run_command
 from train.squad_options import SquadOptions, read_options
 
 if TYPE_CHECKING:
@@ -181,15 +181,12 @@ def refuse_nonfinite_scores(logits: "WindowLogits", update: int) -> None:
     """
     import numpy as np
 
-    sound = np.isfinite(logits.start_logits).all() and np.isfinite(logits.end_logits).all()
-    if sound and math.isfinite(logits.loss):
-        return
-    what = f"a loss of {logits.loss}" if sound else "scores that are infinite or undefined"
-    raise CommandError(
-        f"the evaluation after update {update} has {what} on the dev set; the updates are saved: "
-        "start a new run with a lower --lr, a longer --warmup or --amp-dtype bf16",
-        EXIT_NONFINITE,
-    )
+    from train.faults import refuse_evaluation
+
+    if not (np.isfinite(logits.start_logits).all() and np.isfinite(logits.end_logits).all()):
+        refuse_evaluation(update, "scores that are infinite or undefined on the dev set")
+    if not math.isfinite(logits.loss):
+        refuse_evaluation(update, f"a loss of {logits.loss} on the dev set")
 
 
 def finish(

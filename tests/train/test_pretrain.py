@@ -341,6 +341,28 @@ def test_it_learns_the_text_and_predicts_held_out_words(copy, tmp_path):
     assert scores["masked"] >= 300
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_held_out_loss_that_is_no_number_stops_the_run_with_status_3(
+    files, tmp_path, monkeypatch, value
+):
+    plain = BertForMaskedLM.forward
+
+    def spoilt(self, *batch):
+        logits = plain(self, *batch)
+        if not self.training:
+            logits[:, 1:] = value
+        return logits
+
+    monkeypatch.setattr(BertForMaskedLM, "forward", spoilt)
+    run = tmp_path / "run"
+    status, _, errors = forked("train.pretrain", *arguments(files, run))
+    assert status == 3
+    assert errors.startswith("error: the evaluation after update 3 has a loss of ")
+    assert "on the held-out text; the updates are saved" in errors and errors.count("\n") == 1
+    assert [line["event"] for line in log_of(run)] == ["update"] * 3
+    assert (run / "checkpoints" / "update-000003").is_dir() and not (run / "best").exists()
+
+
 # ---- mistakes
 
 
