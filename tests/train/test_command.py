@@ -347,9 +347,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_leaves_no_traceback(files, tmp_path)
     assert list((run / "checkpoints").glob("update-*"))
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path):
+@pytest.mark.parametrize("more", [(), ("--amp", "--amp-dtype", "fp16", "--accumulate", "5")])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path, more):
     run = tmp_path / "run"
-    status, output, errors = command(*little_arguments(files, run, "--dry-run"))
+    status, output, errors = command(*little_arguments(files, run, "--dry-run", *more))
     assert status == 0, errors
     assert "updates of 12 windows" in output
     assert "minutes" in output

@@ -255,6 +255,15 @@ def test_a_finished_run_that_is_resumed_changes_nothing(files, whole, tmp_path):
     assert result(run) == before
 
 
+def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path):
+    run = tmp_path / "run"
+    status, output, errors = forked("train.pretrain", *arguments(files, run, "--dry-run"))
+    assert (status, errors) == (0, "")
+    assert f"plan: {UPDATES} updates of 50 blocks" in output
+    assert "about 0.0 minutes" in output and "GB free" in output
+    assert not run.exists()
+
+
 def test_killed_again_and_again_it_still_arrives(files, whole, tmp_path):
     run, words = tmp_path / "run", arguments(files, tmp_path / "run")
     for update in range(2, UPDATES + 1, 2):
