@@ -6,6 +6,7 @@ from typing import Any
 from data.batches import BatchPlan
 from minibert.files import write_file
 from train.checkpoint import TrainState
+from train.model_inputs import start_name
 from train.squad_inputs import Inputs
 from train.squad_options import SquadOptions
 
@@ -28,13 +29,10 @@ def write_model_card(
         state: when the model was saved.
         metrics: of the dev set, in percent.
     """
-    base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
-    if commit is None:  # a folder of this machine, not a model of the Hub
-        base = Path(base).name or "a local folder"
     overlap = f"stride {options.doc_stride}"
     if options.doc_step is not None:
         overlap = f"step {options.doc_step}"
-    start = f"random weights ({base})" if options.from_scratch else base
+    start = start_name(inputs.identity, new=bool(options.from_scratch))
     scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     card = f"""---
 library_name: transformers
@@ -43,7 +41,7 @@ tags: [minibert, {inputs.model.config.model_type}]
 ---
 # Extractive question answering, trained with minibert
 
-Started from {start}{f" at commit {commit}" if commit else ""}.
+Started from {start}.
 
 | | |
 |---|---|

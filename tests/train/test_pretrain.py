@@ -423,7 +423,7 @@ def without_config(copy):
     ("spoil", "words"),
     [
         (without_mask, "lacks the special tokens [MASK]"),
-        (too_large_a_vocabulary, "vocab_size is only 77"),
+        (too_large_a_vocabulary, "tokens, the model only 77; they do not belong together"),
         (without_config, "no config.json in the folder"),
     ],
 )
@@ -496,6 +496,22 @@ def test_a_resumed_run_with_other_inputs_is_refused(copy, tmp_path, change, word
     resume = ["--resume", "--output-dir", run, *words]
     assert_one_sentence(forked("train.pretrain", *resume), expected)
     assert result_of_files(run) == before
+
+
+def test_initial_weights_that_changed_are_refused(files, whole, tmp_path):
+    model, run = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(whole[0] / "best", model)
+    words = [str(files / "text"), "--model", str(model), *arguments(files, run)[3:]]
+    assert run_in_new_process(words, ("update", 1), kill) == -9
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    resume = ["--resume", "--output-dir", run]
+    assert_one_sentence(forked("train.pretrain", *resume), "weights_sha256 of model.safetensors")
+    saved = json.loads((run / "options.json").read_bytes())
+    del saved["inputs"]["weights_sha256"]  # a run from before this was noted goes on
+    (run / "options.json").write_text(json.dumps(saved))
+    assert run_in_new_process(resume) == 0
 
 
 def test_overwriting_never_deletes_the_text_that_is_to_be_read(copy, tmp_path):
