@@ -186,7 +186,7 @@ def our_updates(
 
     def step(chosen: Ints) -> None:
         plan, run = BatchPlan(len(chosen), batch_size, 1, 1, 0), cast(Run, NoRun())
-        task = Task(lambda items: make_batch(chosen[items]), loss_sum, list, lambda: None)
+        task = Task(lambda items: make_batch(chosen[items]), loss_sum, list, lambda *_: None)
         train(model, optimizer, scaler, plan, OPTIONS, TrainState(), run, device, amp_dtype, task)
         synchronise(device)
 

@@ -6,9 +6,9 @@ no window to another update. (The same idea as Composer's and MLPerf's sample co
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -50,6 +50,14 @@ class BatchPlan:
         """Updates in the whole training: 0.07 passes of 100 updates are 7, though the product of
         the two floats is a little more than 7."""
         return math.ceil(self.epochs * self.updates_per_epoch * (1 - ROUNDING))
+
+    def ending_after(self, updates: int) -> Self:
+        """The same order with another end.
+
+        Args:
+            updates: in the whole training, at most 10**8; 0 leaves the plan as it is.
+        """
+        return replace(self, epochs=updates / self.updates_per_epoch) if updates else self
 
     def epoch_of(self, update: int) -> int:
         """The pass that an update (counted from 0) belongs to, counted from 0."""

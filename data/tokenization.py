@@ -114,6 +114,22 @@ class Tokenizer:
         vocabulary, settings = read_tokenizer_files(folder)
         return cls(vocabulary, **settings)
 
+    def require_ids(self, count: int, source: str) -> None:
+        """Refuse a model that has no ids for the last of these tokens.
+
+        Args:
+            count: ids that the model has, vocab_size in its config.json.
+            source: of model and tokenizer, for the message.
+
+        Raises:
+            ValueError: with both numbers.
+        """
+        if self.vocab_size > count:
+            raise ValueError(
+                f"{source}: the tokenizer has {self.vocab_size} tokens, the model only {count}; "
+                "they do not belong together"
+            )
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Texts -> word-piece ids, without special tokens."""
         pieces = self.encode_with_offsets(texts)

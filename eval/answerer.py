@@ -264,11 +264,7 @@ class Answerer:
         place = choose_device(device)
         model = BertForQuestionAnswering.from_pretrained(files).to(place)
         tokenizer = Tokenizer.from_folder(files.folder)
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise ValueError(
-                f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, the model only "
-                f"{model.config.vocab_size}; they do not belong together"
-            )
+        tokenizer.require_ids(model.config.vocab_size, files.source)
         settings = QASettings.from_folder(files.folder, model.config.max_position_embeddings)
         dtype = choose_amp_dtype(place, amp_dtype) if amp else None
         return cls(model, tokenizer, settings, place, dtype)

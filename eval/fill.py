@@ -65,11 +65,7 @@ class Filler:
                 "pretrained model that was not fine-tuned for another task"
             )
         tokenizer = Tokenizer.from_folder(files.folder)
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise ValueError(
-                f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, the model only "
-                f"{model.config.vocab_size}; they do not belong together"
-            )
+        tokenizer.require_ids(model.config.vocab_size, files.source)
         return cls(model.to(place), tokenizer, place)
 
     def fill(self, text: str, top: int = 5) -> dict[str, Any]:

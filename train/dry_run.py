@@ -1,16 +1,14 @@
 """`--dry-run`: windows are counted by the caller; here are updates, disk, and measured time."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data.batches import BatchPlan
 from train.disk import disk_free
-from train.loop import Batch, seed_update
+from train.loop import Task, make_update, seed_update
 from train.options import TrainOptions
 
 TIMED_UPDATES = 3  # after one to warm up
@@ -19,13 +17,13 @@ TIMED_UPDATES = 3  # after one to warm up
 def print_plan(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     plan: BatchPlan,
     options: TrainOptions,
     folder: Path,
     device: torch.device,
     amp_dtype: torch.dtype | None,
-    make_batch: Callable[[Any], Batch],
-    loss_sum: Callable[[nn.Module, Any], Tensor],
+    task: Task,
     need: int,
 ) -> None:
     """Print what a run would take, from a few real updates on a model that is then thrown away.
@@ -33,13 +31,13 @@ def print_plan(
     Args:
         model: on `device`; its weights are spoilt.
         optimizer: of the model.
+        scaler: enabled for float16 only.
         plan: of the whole training.
         options: of the command.
         folder: of the run, not created.
         device: where batches go.
         amp_dtype: autocast dtype, None for float32.
-        make_batch: as in `train.loop.train`.
-        loss_sum: as in `train.loop.train`.
+        task: batches and losses; nothing is evaluated.
         need: bytes the run folder will take.
     """
     model.train()
@@ -47,12 +45,8 @@ def print_plan(
     for update in range(min(TIMED_UPDATES + 1, plan.total_updates)):
         started = time.monotonic()
         seed_update(options.seed, update)
-        for part in plan.micro_batches(update):
-            batch = make_batch(part).to(device)
-            with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-                loss = loss_sum(model, batch) / plan.batch_size
-            loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        parts = plan.micro_batches(update)
+        make_update(model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task)
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

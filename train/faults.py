@@ -131,5 +131,22 @@ def refuse_nonfinite(
     )
 
 
+def refuse_evaluation(update: int, what: str) -> NoReturn:
+    """Stop where an evaluation's scores are not numbers: they compare with nothing.
+
+    Args:
+        update: updates made, all of them saved.
+        what: was found, and where.
+
+    Raises:
+        CommandError: always, with status 3.
+    """
+    raise CommandError(
+        f"the evaluation after update {update} has {what}; the updates are saved: start a new run "
+        "with a lower --lr, a longer --warmup or --amp-dtype bf16",
+        EXIT_NONFINITE,
+    )
+
+
 def _number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)

@@ -40,13 +40,16 @@ class Task:
         make_batch: (B,) item numbers -> batch.
         loss_sum: (model, batch on device) -> scalar, summed over the items of the batch.
         item_ids: (B,) item numbers -> what the user calls them, for reports.
-        evaluate: scores the model, logs it, keeps the best one; or makes itself due again.
+        evaluate: (state, run) -> scores the model, logs it, keeps the best one; or makes itself
+            due again.
+        size: (B,) item numbers -> what the log counts of them, the items themselves or tokens.
     """
 
     make_batch: Callable[[Ints], Batch]
     loss_sum: Callable[[nn.Module, Any], Tensor]
     item_ids: Callable[[Ints], list[str]]
-    evaluate: Callable[[], None]
+    evaluate: Callable[[TrainState, Any], None]
+    size: Callable[[Ints], int] = len
 
 
 class Update(NamedTuple):
@@ -139,7 +142,9 @@ def train(
     while (state.evaluation_due or state.update < plan.total_updates) and not run.stop_requested:
         if state.evaluation_due:
             state.evaluation_due = False
-            task.evaluate()  # due again if a signal stopped it: first thing after a resume
+            task.evaluate(
+                state, run
+            )  # due again if a signal stopped it: first thing after a resume
             if not state.evaluation_due:
                 run.save(model, optimizer, scaler, state)
             continue
@@ -171,8 +176,7 @@ def train(
         skips = 0
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
         state.update += 1
-        size = sum(len(part) for part in parts)
-        run.log_update(state.update, epoch, made.loss, lr, made.grad_norm, size, made.scale)
+        run.log_update(state.update, epoch, lr, sum(map(task.size, parts)), made)
         if state.update % TRIM_EVERY == 0:
             give_back_memory()
         every = options.eval_every

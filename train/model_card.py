@@ -3,13 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+from data.batches import BatchPlan
 from minibert.files import write_file
+from train.checkpoint import TrainState
+from train.model_inputs import start_name
 from train.squad_inputs import Inputs
 from train.squad_options import SquadOptions
 
 
 def write_model_card(
-    folder: Path, options: SquadOptions, inputs: Inputs, metrics: dict[str, Any]
+    folder: Path,
+    options: SquadOptions,
+    inputs: Inputs,
+    plan: BatchPlan,
+    state: TrainState,
+    metrics: dict[str, Any],
 ) -> None:
     """Write the card; file names only, no folders of the user's machine.
 
@@ -17,15 +25,14 @@ def write_model_card(
         folder: the model's.
         options: of the run.
         inputs: data and model of the run.
+        plan: of the training.
+        state: when the model was saved.
         metrics: of the dev set, in percent.
     """
-    base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
-    if commit is None:  # a folder of this machine, not a model of the Hub
-        base = Path(base).name or "a local folder"
     overlap = f"stride {options.doc_stride}"
     if options.doc_step is not None:
         overlap = f"step {options.doc_step}"
-    start = f"random weights ({base})" if options.from_scratch else base
+    start = start_name(inputs.identity, new=bool(options.from_scratch))
     scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     card = f"""---
 library_name: transformers
@@ -34,14 +41,15 @@ tags: [minibert, {inputs.model.config.model_type}]
 ---
 # Extractive question answering, trained with minibert
 
-Started from {start}{f" at commit {commit}" if commit else ""}.
+Started from {start}.
 
 | | |
 |---|---|
 | training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
 | dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
 | questions, windows | {len(inputs.train.tokens.examples)}, {len(inputs.train)} |
-| epochs, windows an update | {options.epochs:g}, {options.batch_size} |
+| updates | {state.update} of {plan.total_updates} |
+| epochs, windows an update | {plan.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
 | window | {options.max_length} tokens, {overlap} |
 | seed | {options.seed} |

@@ -6,6 +6,7 @@ from data.command import UsageError, option
 
 OPTIMIZERS = ("adamw", "adam")
 SCHEDULES = ("linear", "constant")
+MOST_UPDATES = 10**8  # of a training: `BatchPlan.ending_after` is exact up to there
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class TrainOptions:
     """
 
     epochs: float = option(2.0, help="passes over the training set", group="training")
+    updates: int = option(
+        0, help="updates in all, in place of --epochs, 0 = by --epochs", group="training"
+    )
     batch_size: int = option(
         16, help="training items in one optimizer update, over all micro-batches", group="training"
     )
@@ -72,6 +76,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         checks = {
             "--epochs": (self.epochs, 0 < self.epochs < 1e6, "more than 0"),
+            "--updates": (self.updates, 0 <= self.updates < MOST_UPDATES, "0 to 99999999"),
             "--batch-size": (self.batch_size, self.batch_size >= 1, "at least 1"),
             "--accumulate": (
                 self.accumulate,
@@ -104,3 +109,23 @@ class TrainOptions:
             raise UsageError("--allow-change does nothing without --resume; leave it out")
         if self.resume and self.dry_run:
             raise UsageError("--dry-run plans a new run; leave out --resume")
+
+
+def refuse_two_ends(options: TrainOptions, given: set[str]) -> None:
+    """--epochs and --updates both say where a training ends.
+
+    Args:
+        options: of this start, with those of the run that it resumes.
+        given: names of the flags on this start's command line.
+
+    Raises:
+        UsageError: --epochs is given where --updates counts.
+    """
+    if not options.updates or "epochs" not in given:
+        return
+    if "updates" in given:
+        raise UsageError("--epochs and --updates contradict each other; give one of them")
+    raise UsageError(
+        f"--epochs would change nothing, the run has --updates {options.updates}; leave it out, or "
+        "add --updates 0"
+    )

@@ -1,14 +1,12 @@
-"""Masked-LM pretraining on plain text: wiring only.
+"""Masked-LM pretraining on plain text: what it reads, scores and says.
 
 python -m train.pretrain TEXT... --config FOLDER      from random weights
 python -m train.pretrain TEXT... --model MODEL        on from a model's weights
 """
 
-import json
 import math
 import time
-from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,102 +21,80 @@ if TYPE_CHECKING:
     from train.checkpoint import TrainState
     from train.pretrain_inputs import Inputs
     from train.pretrain_run import PretrainRun
+    from train.wiring import Work
 
 
 def main(argv: list[str]) -> int:
     """Read, train, evaluate, say where everything is."""
-    started = time.monotonic()
     options = read_options(argv)
 
-    import torch
+    from train.wiring import run_training
 
+    return run_training("pretrain", options, read_work)
+
+
+def read_work(
+    options: PretrainOptions,
+    folder: Path,
+    device: "torch.device",
+    amp_dtype: "torch.dtype | None",
+    saved: dict[str, Any] | None,
+) -> "Work":
+    """Text and model, as `run_training` wants them."""
     from data.blocks import collate_masked
-    from minibert.device import choose_amp_dtype, choose_device
     from minibert.heads import masked_lm_loss_sum
-    from train.disk import disk_need, refuse_without_room
-    from train.dry_run import print_plan
-    from train.earlier_run import earlier_run_aside
-    from train.loop import Task, train
-    from train.optim import make_optimizer
+    from train.loop import Task
     from train.pretrain_inputs import describe, make_plan, read_inputs
     from train.pretrain_run import PretrainRun
-    from train.resuming import saved_run
-    from train.run_folder import held_folder
+    from train.wiring import Work
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    options = replace(options, threads=torch.get_num_threads())
-    if options.deterministic:
-        torch.use_deterministic_algorithms(True)
-    device = choose_device(options.device)
-    amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
-    folder = Path(options.output_dir or time.strftime("runs/pretrain-%Y%m%d-%H%M%S"))
-    with held_folder(folder, options):
-        with ExitStack() as stack:
-            if options.overwrite and not options.dry_run:
-                stack.enter_context(earlier_run_aside(folder))
-            saved = saved_run(folder)["inputs"] if options.resume else None
-            inputs = read_inputs(options, device, saved)
-            plan = make_plan(inputs, options)
-            describe(inputs, plan)
-            optimizer = make_optimizer(inputs.model, options)
-            scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+    inputs = read_inputs(options, device, saved)
+    plan = make_plan(inputs, options)
+    describe(inputs, plan)
 
-            def make_batch(items: "Ints") -> "MaskedBatch":
-                return collate_masked(inputs.train, inputs.masking, items)
+    def make_batch(items: "Ints") -> "MaskedBatch":
+        return collate_masked(inputs.train, inputs.masking, items)
 
-            def loss_sum(model: "torch.nn.Module", batch: "MaskedBatch") -> "torch.Tensor":
-                logits = model(batch.packed, batch.rows)
-                return masked_lm_loss_sum(logits, batch.labels, batch.weights)
+    def loss_sum(model: "torch.nn.Module", batch: "MaskedBatch") -> "torch.Tensor":
+        logits = model(batch.packed, batch.rows)
+        return masked_lm_loss_sum(logits, batch.labels, batch.weights)
 
-            def item_ids(items: "Ints") -> list[str]:
-                return [f"length {n}, epoch {e}, block {b}" for n, e, b in items.tolist()]
+    def item_ids(items: "Ints") -> list[str]:
+        return [f"length {n}, epoch {e}, block {b}" for n, e, b in items.tolist()]
 
-            need = disk_need(inputs.model, options, 0)
-            if options.dry_run:
-                print_plan(
-                    inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                    make_batch, loss_sum, need,
-                )  # fmt: skip
-            refuse_without_room(folder, need)
-            if options.dry_run:
-                return 0
-            if options.max_minutes:  # tokenizing was part of them
-                spent = (time.monotonic() - started) / 60
-                options = replace(options, max_minutes=max(options.max_minutes - spent, 1e-6))
-            run = PretrainRun(folder, options, inputs.identity, plan, inputs.train, device.type)
-        try:
-            state = run.restore(inputs.model, optimizer, scaler)
-            if options.resume:
-                run.print(f"resumed after update {state.update} of {plan.total_updates}")
-            run.watch_signals()
-            task = Task(
-                make_batch, loss_sum, item_ids,
-                evaluate=lambda: evaluate(inputs, options, state, run, plan, device, amp_dtype),
-            )  # fmt: skip
-            train(
-                inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task
-            )
-            return finish(state, run, plan)
-        finally:
-            run.close()
+    scoring = partial(evaluate, inputs, options, plan, device, amp_dtype)
+    return Work(
+        options=options,
+        model=inputs.model,
+        plan=plan,
+        task=Task(make_batch, loss_sum, item_ids, scoring, size=inputs.train.tokens),
+        identity=inputs.identity,
+        run_class=PretrainRun,
+        counted="tokens",
+        answers=0,
+        finish=finish,
+    )
 
 
 def evaluate(
     inputs: "Inputs",
     options: PretrainOptions,
-    state: "TrainState",
-    run: "PretrainRun",
     plan: "BlockPlan",
     device: "torch.device",
     amp_dtype: "torch.dtype | None",
+    state: "TrainState",
+    run: "PretrainRun",
 ) -> None:
     """Predict the held-out text's masked tokens, log the scores, keep the best model.
 
     The blocks are as long as those of the last update. Losses at different lengths do not compare,
     so the first evaluation at a new length takes the place of all before it.
+
+    Raises:
+        CommandError: the loss is not a number (status 3); the checkpoint from before stays.
     """
     from eval.prediction_files import write_json
+    from train.faults import refuse_evaluation
     from train.pretrain_card import write_model_card
 
     started = time.monotonic()
@@ -126,6 +102,8 @@ def evaluate(
     try:
         with run.interruptible():
             metrics = score_held_out(inputs, length, device, amp_dtype)
+            if not math.isfinite(metrics["loss"]):
+                refuse_evaluation(state.update, f"a loss of {metrics['loss']} on the held-out text")
     except KeyboardInterrupt:
         state.evaluation_due = True
         return
@@ -180,25 +158,8 @@ def score_held_out(
     }
 
 
-def finish(state: "TrainState", run: "PretrainRun", plan: "BlockPlan") -> int:
-    """Draw the picture and say where everything is."""
-    from train.picture import draw_training
-
-    picture = draw_training(run.folder)
-    if state.update < plan.total_updates or state.evaluation_due:
-        run.print(
-            f"stopped after update {state.update} of {plan.total_updates}; go on with:\n"
-            f"  python -m train.pretrain --resume --output-dir {run.folder}"
-        )
-        return run.stop_status
-    metrics = json.loads((run.folder / "metrics.json").read_bytes())
-    run.print(f"\nbest model: after update {state.best_update}")
-    for name, value in metrics.items():
-        number = f"{value:10.4f}" if isinstance(value, float) else f"{value:5}"
-        run.print(f"  {name:24} {number}")
-    run.print(f"run folder: {run.folder}\nmodel:      {run.folder / 'best'}")
-    if picture is not None:
-        run.print(f"picture:    {picture}")
+def finish(run: "PretrainRun", metrics: dict[str, Any]) -> int:
+    """Say what can be done with the best model."""
     run.print(
         f'try it:     python -m eval.fill --model {run.folder} "Paris is the [MASK] of France."\n'
         f"fine-tune:  python -m train.squad --model {run.folder}"

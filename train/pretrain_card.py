@@ -6,6 +6,7 @@ from typing import Any
 from data.blocks import BlockPlan
 from minibert.files import write_file
 from train.checkpoint import TrainState
+from train.model_inputs import start_name
 from train.pretrain_inputs import Inputs
 from train.pretrain_options import PretrainOptions
 
@@ -28,10 +29,7 @@ def write_model_card(
         state: when the model was saved.
         metrics: of the held-out text.
     """
-    base, commit = inputs.identity["model_source"], inputs.identity["model_commit"]
-    if commit is None:  # a folder of this machine, not a model of the Hub
-        base = Path(base).name or "a local folder"
-    start = f"random weights ({base})" if options.config else base
+    start = start_name(inputs.identity, new=bool(options.config))
     config, counts = inputs.model.config, inputs.corpus.counts
     size = sum(parameter.numel() for parameter in inputs.model.parameters())
     scores = "\n".join(f"| {name} | {value:.5g} |" for name, value in metrics.items())
@@ -46,7 +44,7 @@ tags: [minibert, {config.model_type}]
 ---
 # Masked-LM pretraining with minibert
 
-Started from {start}{f" at commit {commit}" if commit else ""}; {size:,} parameters:
+Started from {start}; {size:,} parameters:
 {config.num_hidden_layers} layers, width {config.hidden_size}, {config.num_attention_heads} heads,
 vocabulary {config.vocab_size}.
 
@@ -56,7 +54,7 @@ vocabulary {config.vocab_size}.
 | documents, tokens | {counts["documents"]}, {counts["tokens"]} |
 | tokens file | sha256 {inputs.corpus.sha256} |
 | updates | {state.update} of {plan.total_updates} |
-| epochs, blocks an update | {options.epochs:g}, {options.batch_size} |
+| epochs, blocks an update | {plan.epochs:g}, {options.batch_size} |
 | blocks | {lengths} |
 | masking | {options.mask_rate:.0%} of the {masking}, 80/10/10, drawn anew every epoch |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |

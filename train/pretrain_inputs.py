@@ -18,11 +18,10 @@ from data.windows import Ints
 from minibert.config import BertConfig
 from minibert.files import cache_folder
 from minibert.heads import BertForMaskedLM
-from minibert.hub import ModelFiles, find_model
-from train.environment import file_sha256
+from minibert.hub import ModelFiles
+from train.model_inputs import describe_model, find_start, make_model, model_identity
 from train.pretrain_options import PretrainOptions, default_jobs
 from train.resuming import refuse_changed_inputs
-from train.squad_inputs import MODEL_FILES
 
 
 @dataclass
@@ -64,15 +63,10 @@ def read_inputs(
         UsageError: text that is unreadable or too short, a model that does not fit, or a resumed
             run whose files have changed.
     """
-    files = find_model(
-        options.config or options.model or "",
-        # a resumed run needs the very commit it started from, whatever the branch is now
-        revision=saved.get("model_commit") if saved else options.revision,
-        weights=not options.config,
+    new = bool(options.config)
+    files, config, tokenizer = find_start(
+        options.config or options.model or "", options.revision, saved, new=new
     )
-    config = BertConfig.from_file(files.folder / "config.json")
-    tokenizer = Tokenizer.from_folder(files.folder)
-    tokenizer.max_length = config.max_position_embeddings
     check_model(options, config, tokenizer, files)
     folder = Path(options.tokens_dir) if options.tokens_dir else cache_folder() / "tokens"
     started = time.monotonic()
@@ -86,16 +80,7 @@ def read_inputs(
             f"out, in whole documents), less than one block of {options.longest}; name more text, "
             "put blank lines between documents, or lower --then-length or --length"
         )
-    identity = {
-        "tokens_sha256": corpus.sha256,
-        "model_source": files.source,
-        "model_commit": files.commit,
-        "model_sha256": {
-            name: file_sha256(files.folder / name)
-            for name in MODEL_FILES
-            if (files.folder / name).is_file()
-        },
-    }
+    identity = {"tokens_sha256": corpus.sha256, **model_identity(files, new=new)}
     if saved:
         refuse_changed_inputs(identity, saved, options)
 
@@ -104,6 +89,9 @@ def read_inputs(
             tokenizer, rate=options.mask_rate, whole_word=options.whole_word, seed=seed
         )
 
+    model = make_model(BertForMaskedLM, config, files, options, new=new).to(device)
+    if new:
+        start_as_sinusoids(model.encoder.embeddings.position.weight, config.initializer_range)
     return Inputs(
         corpus=corpus,
         train=train,
@@ -111,7 +99,7 @@ def read_inputs(
         masking=masking(options.seed),
         held_out_masking=masking(2**32 + options.seed),
         tokenizer=tokenizer,
-        model=make_model(options, config, files).to(device),
+        model=model,
         identity=identity,
     )
 
@@ -122,7 +110,7 @@ def check_model(
     """Refuse a model that cannot take these blocks or this vocabulary.
 
     Raises:
-        UsageError: with the numbers.
+        ValueError: with the numbers.
     """
     if options.longest > config.max_position_embeddings:
         flag = "--then-length" if options.long_fraction else "--length"
@@ -131,31 +119,12 @@ def check_model(
             f"{config.max_position_embeddings} positions; lower it"
             + (", or give --long-fraction 0" if options.long_fraction else "")
         )
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UsageError(
-            f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's "
-            f"vocab_size is only {config.vocab_size}; they do not belong together"
-        )
+    tokenizer.require_ids(config.vocab_size, files.source)
     if tokenizer.vocab_size < config.vocab_size:
         print(
             f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
             f"{config.vocab_size}; the rest is never trained"
         )
-
-
-def make_model(options: PretrainOptions, config: BertConfig, files: ModelFiles) -> BertForMaskedLM:
-    """Random weights (--config) or loaded ones; --dropout takes the place of the rates."""
-    torch.manual_seed(options.seed)
-    if options.config:
-        model = BertForMaskedLM(config)
-        start_as_sinusoids(model.encoder.embeddings.position.weight, config.initializer_range)
-    else:
-        model = BertForMaskedLM.from_pretrained(files, new_head=True)
-    if options.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = options.dropout
-    return model
 
 
 def start_as_sinusoids(positions: torch.Tensor, deviation: float) -> None:
@@ -189,7 +158,7 @@ def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
         long_length=options.longest,
         long_size=inputs.train.count(options.longest),
         long_fraction=options.long_fraction,
-    )
+    ).ending_after(options.updates)
 
 
 def held_out_items(inputs: Inputs, length: int) -> list[Ints]:
@@ -213,15 +182,7 @@ def describe_corpus(corpus: TokenFile, seconds: float) -> None:
 
 def describe(inputs: Inputs, plan: BlockPlan) -> None:
     """Print what will be trained."""
-    model, report = inputs.model, inputs.model.load_report
-    size = sum(parameter.numel() for parameter in model.parameters())
-    source = "random weights" if report is None else inputs.identity["model_source"]
-    commit = inputs.identity["model_commit"]
-    print(f"model: {source}{f' at {commit}' if commit else ''}, {size:,} parameters")
-    if report is not None and report.new:
-        print(f"  new head, to be trained: {', '.join(report.new)}")
-    if report is not None and report.ignored:
-        print(f"  left aside: {', '.join(report.ignored)}")
+    describe_model(inputs.model, inputs.identity)
     print(f"held out: {len(inputs.held_out.ids):,} tokens, in the last documents")
     print(
         f"plan: {plan.total_updates:,} updates of {plan.batch_size} blocks of {plan.length} tokens"

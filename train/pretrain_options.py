@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, explicit, option, parse
-from train.options import TrainOptions
+from train.options import TrainOptions, refuse_two_ends
 
 _EPILOG = """examples:
   python -m data.vocabulary texts/ --size 8192 --out my-config/    (and put config.json there)
@@ -107,6 +107,7 @@ def read_options(argv: list[str]) -> PretrainOptions:
         options = parse(PretrainOptions, argv, prog="train.pretrain", description=text,
                         defaults=saved)  # fmt: skip
         options = with_absolute_paths(options)
+    refuse_two_ends(options, given)
     if not options.texts:
         raise UsageError("no text is named; name text files or folders of them")
     if bool(options.config) == bool(options.model):

@@ -2,59 +2,29 @@
 
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from data.blocks import BlockPlan, Blocks
 from train.best import METRICS
-from train.pretrain_options import PretrainOptions
 from train.run import Run
+
+if TYPE_CHECKING:
+    from train.loop import Update
 
 _SAY_EVERY = 60.0  # seconds between lines where stderr is no terminal
 
 
 class PretrainRun(Run):
-    """One start of a pretraining in its folder.
-
-    Args:
-        folder: RUN.
-        options: of the command.
-        inputs: what identifies the data and the model; compared when resuming.
-        plan: of the training.
-        blocks: the stream it trains on.
-        device: the kind of device it runs on.
-    """
+    """One start of a pretraining in its folder; made as a `Run` that counts tokens."""
 
     results = (METRICS,)
+    # since this start: its first update, when that was made, when a line was said, tokens after it
+    _first: int | None = None
+    _begun = _said = 0.0
+    _tokens = 0
 
-    def __init__(
-        self,
-        folder: Path,
-        options: PretrainOptions,
-        inputs: dict[str, Any],
-        plan: BlockPlan,
-        blocks: Blocks,
-        device: str,
-    ) -> None:
-        super().__init__(folder, options, inputs, plan.total_updates, "tokens", device)
-        self._plan, self._blocks = plan, blocks
-        self._tokens = 0  # since this start, as `_begun` and `_first`
-        self._begun = self._said = time.monotonic()
-        self._first: int | None = None
-
-    def log_update(
-        self,
-        update: int,
-        epoch: int,
-        loss: float,
-        lr: float,
-        grad_norm: float,
-        size: int,
-        scale: float,
-    ) -> None:
-        """As `Run.log_update`, with the update's tokens in place of its blocks."""
-        size = self._blocks.tokens(self._plan.items(update - 1))
-        super().log_update(update, epoch, loss, lr, grad_norm, size, scale)
+    def log_update(self, update: int, epoch: int, lr: float, size: int, made: "Update") -> None:
+        """As `Run.log_update`, and a line a minute where no progress bar is seen."""
+        super().log_update(update, epoch, lr, size, made)
         now = time.monotonic()
         if self._first is None:  # the first update warms up: counted from its end
             self._first, self._begun, self._said = update, now, now
@@ -63,8 +33,7 @@ class PretrainRun(Run):
         if not sys.stderr.isatty() and now - self._said >= _SAY_EVERY:
             self._said = now
             self.print(
-                f"update {update} of {self._plan.total_updates}: loss {loss:.3f}, "
-                f"{self.pace(update)}"
+                f"update {update} of {self._total}: loss {made.loss:.3f}, {self.pace(update)}"
             )
 
     def pace(self, update: int) -> str:
@@ -73,5 +42,5 @@ class PretrainRun(Run):
         made = update - (self._first or update)
         if not made:
             return "too early to say how long it takes"
-        minutes = seconds / made * (self._plan.total_updates - update) / 60
+        minutes = seconds / made * (self._total - update) / 60
         return f"{self._tokens / seconds:,.0f} tokens/s, {minutes:,.1f} minutes left"

@@ -10,6 +10,7 @@ from pathlib import Path
 from data.command import UsageError
 from train.best import MODEL, missing_part
 from train.checkpoint import PREFIX, TrainState, list_checkpoints, set_aside, verify_checkpoint
+from train.options import TrainOptions
 
 _UPDATE, _EVAL = b'{"event": "update"', b'{"event": "eval"'
 
@@ -64,17 +65,26 @@ def _sign_of_lost_checkpoints(run: Path) -> str:
     return f"log.jsonl tells of {updates} updates" if updates else ""
 
 
-def refuse_beyond_end(state: TrainState, total: int, epochs: float) -> None:
+def refuse_beyond_end(state: TrainState, total: int, options: TrainOptions) -> None:
     """A run cannot go back to an end that it has passed.
+
+    Args:
+        state: of the newest checkpoint.
+        total: updates of the whole training.
+        options: of this start, which say where it ends.
 
     Raises:
         UsageError: more updates are made than the plan has now.
     """
-    if state.update > total:
-        raise UsageError(
-            f"--resume: {state.update} updates are made, but --epochs {epochs:g} of these batches "
-            f"are only {total}; name as many epochs or more"
-        )
+    if state.update <= total:
+        return
+    made = f"--resume: {state.update} updates are made"
+    if options.updates:
+        raise UsageError(f"{made}, more than --updates {total}; name as many or more")
+    raise UsageError(
+        f"{made}, but --epochs {options.epochs:g} of these batches are only {total}; name as many "
+        "epochs or more"
+    )
 
 
 def set_all_aside(damaged: list[tuple[Path, str]], update: int) -> None:

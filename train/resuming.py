@@ -151,8 +151,17 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
+def as_saved(options: TrainOptions) -> dict[str, Any]:
+    """The options that are saved with a run, as JSON has them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(options).items()
+        if name not in UNSAVED_OPTIONS
+    }
+
+
 def changed_settings(
-    saved: dict[str, Any], options: dict[str, Any], inputs: dict[str, Any]
+    saved: dict[str, Any], options: TrainOptions, inputs: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What a resumed run does otherwise than before; all of it was allowed.
 
@@ -164,16 +173,17 @@ def changed_settings(
     Returns:
         One {"name", "old", "new"} a setting.
     """
+    old_options = as_saved(type(options)()) | saved["options"]  # some are younger than the run
     return [
         {"name": name, "old": old[name], "new": new[name]}
-        for old, new in ((saved["options"], options), (saved["inputs"], inputs))
+        for old, new in ((old_options, as_saved(options)), (saved["inputs"], inputs))
         for name in new
         if name in old
         and name not in FREE_OPTIONS
         and not _equal(name, old[name], new[name])
         and not _may_have_moved(name, saved["inputs"], inputs)
         # the demo's files are made below the run folder, wherever that is now
-        and not (options.get("demo") and name in _PATHS)
+        and not (getattr(options, "demo", False) and name in _PATHS)
     ]
 
 
@@ -195,7 +205,7 @@ def refuse_useless_changes(folder: Path, options: TrainOptions, inputs: dict[str
     Raises:
         UsageError: with the names of what was changed.
     """
-    changes = changed_settings(saved_run(folder), asdict(options), inputs)
+    changes = changed_settings(saved_run(folder), options, inputs)
     names = [change["name"] for change in changes if change["name"] not in _PLACES]
     if names:
         raise UsageError(
@@ -221,15 +231,11 @@ def write_options(
         UsageError: another process began a run here while this one was reading its data.
     """
     path = folder / "options.json"
-    asked = {
-        name: list(value) if isinstance(value, tuple) else value  # as JSON has it
-        for name, value in asdict(options).items()
-        if name not in UNSAVED_OPTIONS
-    }
+    asked = as_saved(options)
     changes: list[dict[str, Any]] = []
     if options.resume:
         saved = saved_run(folder)
-        new = changed_settings(saved, asked, inputs)
+        new = changed_settings(saved, options, inputs)
         names = {change["name"] for change in new} - allowed_changes(options)
         if names:
             raise UsageError(
@@ -247,7 +253,8 @@ def write_options(
 
 
 def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:
-    """The saved values of options that this version still has.
+    """The saved values of the options that this version has; an option that is younger than the
+    run has its default, which is what the run did.
 
     Raises:
         UsageError: a value of another type than the option's.
@@ -260,7 +267,7 @@ def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> d
                 f"--resume: the run's options.json has {shown(value)} as {name}; it is damaged: "
                 "bring it back, or start a new run"
             )
-    return {name: value for name, value in saved.items() if name in known}
+    return {field.name: saved.get(field.name, field.default) for field in fields(options_class)}
 
 
 def _is_of(value: Any, kind: Any) -> bool:

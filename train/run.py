@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -41,6 +41,9 @@ from train.recovery import (
 )
 from train.resuming import refuse_useless_changes, write_options
 from train.run_files import remove_leftovers, remove_reports
+
+if TYPE_CHECKING:
+    from train.loop import Update
 
 STOP_SIGNALS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
 if hasattr(signal, "SIGHUP"):  # the terminal was closed, the connection to it lost
@@ -118,26 +121,15 @@ class Run:
             while rest:
                 rest = rest[self._log.write(rest) :]
 
-    def log_update(
-        self,
-        update: int,
-        epoch: int,
-        loss: float,
-        lr: float,
-        grad_norm: float,
-        size: int,
-        scale: float,
-    ) -> None:
+    def log_update(self, update: int, epoch: int, lr: float, size: int, made: "Update") -> None:
         """Log one update and move the progress bar.
 
         Args:
             update: updates made, this one included.
             epoch: passes finished before it.
-            loss: mean over the update's items.
             lr: learning rate it was made with.
-            grad_norm: before clipping.
             size: items in it.
-            scale: loss scale, 1 without a scaler.
+            made: its loss, gradient norm and loss scale.
         """
         now = time.monotonic()
         rate = size / max(now - self._last, 1e-9)
@@ -147,16 +139,16 @@ class Run:
             {f"{self.items}_per_s": round(rate, 2)},
             update=update,
             epoch=epoch,
-            loss=loss,
+            loss=made.loss,
             lr=lr,
-            grad_norm=grad_norm,
+            grad_norm=made.grad_norm,
             size=size,
-            scale=scale,
+            scale=made.scale,
         )
         if self._bar is None:
             # disable=None: silent where stderr is no terminal
             self._bar = tqdm(total=self._total, initial=update - 1, unit="update", disable=None)
-        self._bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} {self.items}/s", refresh=False)
+        self._bar.set_postfix_str(f"loss {made.loss:.3f}, {rate:.0f} {self.items}/s", refresh=False)
         self._bar.update()
 
     def print(self, text: str) -> None:
@@ -233,7 +225,7 @@ class Run:
             newest, damaged = newest_whole(self.folder)
             if newest is not None:
                 state, log_bytes = load_checkpoint(newest, model, optimizer, scaler)
-            refuse_beyond_end(state, self._total, self.options.epochs)
+            refuse_beyond_end(state, self._total, self.options)
             if state.update == self._total and not state.evaluation_due:
                 refuse_useless_changes(self.folder, self.options, self._inputs)
             self._begin()

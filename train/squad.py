@@ -1,4 +1,4 @@
-"""Fine-tune BERT or DistilBERT on SQuAD v1.1 or v2.0: wiring only.
+"""Fine-tune BERT or DistilBERT on SQuAD v1.1 or v2.0: what it reads, scores and says.
 
 python -m train.squad --amp                     the official files, bert-base-uncased
 python -m train.squad --demo                    a small world made here, two minutes on a CPU
@@ -8,121 +8,93 @@ python -m train.squad --model FOLDER --train-file TRAIN.json --dev-file DEV.json
 import json
 import math
 import time
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from data.command import EXIT_NONFINITE, CommandError, run_command
+from data.command import run_command
 from train.squad_options import SquadOptions, read_options
 
 if TYPE_CHECKING:
     import torch
 
-    from data.batches import SpanBatch
+    from data.batches import BatchPlan, SpanBatch
     from data.windows import Ints
     from eval.answerer import WindowLogits
     from train.checkpoint import TrainState
     from train.run import Run
     from train.squad_inputs import Inputs
+    from train.wiring import Work
 
 
 def main(argv: list[str]) -> int:
     """Read, train, evaluate, say where everything is."""
     options = read_options(argv)
 
-    import torch
+    from train.wiring import run_training
 
+    return run_training("squad", options, read_work)
+
+
+def read_work(
+    options: SquadOptions,
+    folder: Path,
+    device: "torch.device",
+    amp_dtype: "torch.dtype | None",
+    saved: dict[str, Any] | None,
+) -> "Work":
+    """Questions and model, as `run_training` wants them."""
     from data.batches import BatchPlan, collate
-    from minibert.device import choose_amp_dtype, choose_device
     from minibert.heads import span_loss_sum
-    from train.disk import disk_need, refuse_without_room
-    from train.dry_run import print_plan
-    from train.earlier_run import earlier_run_aside
-    from train.loop import Task, train
-    from train.optim import make_optimizer
-    from train.resuming import saved_run
+    from train.loop import Task
     from train.run import Run
-    from train.run_folder import held_folder
     from train.squad_inputs import describe, read_inputs, with_demo_files
+    from train.wiring import Work
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    options = replace(options, threads=torch.get_num_threads())
-    if options.deterministic:
-        torch.use_deterministic_algorithms(True)
-    device = choose_device(options.device)
-    amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
-    folder = Path(options.output_dir or time.strftime("runs/squad-%Y%m%d-%H%M%S"))
-    with held_folder(folder, options):
-        with ExitStack() as stack:
-            if options.overwrite and not options.dry_run:
-                stack.enter_context(earlier_run_aside(folder))
-            if options.demo:
-                spare = stack.enter_context(TemporaryDirectory()) if options.dry_run else folder
-                options = with_demo_files(options, Path(spare))
-            saved = saved_run(folder)["inputs"] if options.resume else None
-            inputs = read_inputs(options, device, saved)
-            plan = BatchPlan(
-                len(inputs.train),
-                options.batch_size,
-                options.accumulate,
-                options.epochs,
-                options.seed,
-            )
-            describe(inputs, plan)
-            optimizer = make_optimizer(inputs.model, options)
-            scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+    spare = options.demo and options.dry_run  # which writes nothing in the run folder
+    with TemporaryDirectory() if spare else nullcontext(folder) as place:
+        if options.demo:
+            options = with_demo_files(options, Path(place))
+        inputs = read_inputs(options, device, saved)
+    plan = BatchPlan(
+        len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
+    ).ending_after(options.updates)
+    describe(inputs, plan)
 
-            def make_batch(chosen: "Ints") -> "SpanBatch":
-                return collate(inputs.train, chosen)
+    def make_batch(chosen: "Ints") -> "SpanBatch":
+        return collate(inputs.train, chosen)
 
-            def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
-                logits = model(batch.packed)
-                return span_loss_sum(
-                    logits, batch.packed, batch.start_positions, batch.end_positions
-                )
+    def loss_sum(model: "torch.nn.Module", batch: "SpanBatch") -> "torch.Tensor":
+        logits = model(batch.packed)
+        return span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
 
-            def item_ids(chosen: "Ints") -> list[str]:
-                return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
+    def item_ids(chosen: "Ints") -> list[str]:
+        return [inputs.train.tokens.examples[e].id for e in inputs.train.example[chosen]]
 
-            need = disk_need(
-                inputs.model, options, len(inputs.dev.tokens.examples) * options.n_best
-            )
-            if options.dry_run:
-                print_plan(
-                    inputs.model, optimizer, plan, options, folder, device, amp_dtype,
-                    make_batch, loss_sum, need,
-                )  # fmt: skip
-            refuse_without_room(folder, need)
-            if options.dry_run:
-                return 0
-            run = Run(folder, options, inputs.identity, plan.total_updates, "windows", device.type)
-        try:
-            state = run.restore(inputs.model, optimizer, scaler)
-            if options.resume:
-                run.print(f"resumed after update {state.update} of {plan.total_updates}")
-            run.watch_signals()
-            task = Task(
-                make_batch, loss_sum, item_ids,
-                evaluate=lambda: evaluate(inputs, options, state, run, device, amp_dtype),
-            )  # fmt: skip
-            train(
-                inputs.model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task
-            )
-            return finish(inputs, options, state, run, plan.total_updates)
-        finally:
-            run.close()
+    scoring = partial(evaluate, inputs, options, plan, device, amp_dtype)
+    return Work(
+        options=options,
+        model=inputs.model,
+        plan=plan,
+        task=Task(make_batch, loss_sum, item_ids, scoring),
+        identity=inputs.identity,
+        run_class=Run,
+        counted="windows",
+        answers=len(inputs.dev.tokens.examples) * options.n_best,
+        finish=partial(finish, inputs, options),
+    )
 
 
 def evaluate(
     inputs: "Inputs",
     options: SquadOptions,
-    state: "TrainState",
-    run: "Run",
+    plan: "BatchPlan",
     device: "torch.device",
     amp_dtype: "torch.dtype | None",
+    state: "TrainState",
+    run: "Run",
 ) -> None:
     """Answer the dev set, log the scores, and keep model and answers if F1 is the best so far."""
     from eval.answerer import decode_windows, predict_logits
@@ -149,7 +121,7 @@ def evaluate(
         "eval",
         {"eval_s": seconds},
         update=state.update,
-        epoch=state.update / math.ceil(len(inputs.train) / options.batch_size),
+        epoch=state.update / plan.updates_per_epoch,
         **metrics,
     )
     run.print(
@@ -164,7 +136,7 @@ def evaluate(
         inputs.model.save_pretrained(best)
         inputs.tokenizer.save(best)
         inputs.settings.save(best)
-        write_model_card(best, options, inputs, metrics)
+        write_model_card(best, options, inputs, plan, state, metrics)
         write_predictions(
             folder, [example.id for example in examples], decoded,
             threshold=threshold, with_null=math.isfinite(threshold),
@@ -180,38 +152,16 @@ def refuse_nonfinite_scores(logits: "WindowLogits", update: int) -> None:
     """
     import numpy as np
 
-    sound = np.isfinite(logits.start_logits).all() and np.isfinite(logits.end_logits).all()
-    if sound and math.isfinite(logits.loss):
-        return
-    what = f"a loss of {logits.loss}" if sound else "scores that are infinite or undefined"
-    raise CommandError(
-        f"the evaluation after update {update} has {what} on the dev set; the updates are saved: "
-        "start a new run with a lower --lr, a longer --warmup or --amp-dtype bf16",
-        EXIT_NONFINITE,
-    )
+    from train.faults import refuse_evaluation
+
+    if not (np.isfinite(logits.start_logits).all() and np.isfinite(logits.end_logits).all()):
+        refuse_evaluation(update, "scores that are infinite or undefined on the dev set")
+    if not math.isfinite(logits.loss):
+        refuse_evaluation(update, f"a loss of {logits.loss} on the dev set")
 
 
-def finish(
-    inputs: "Inputs", options: SquadOptions, state: "TrainState", run: "Run", total_updates: int
-) -> int:
-    """Draw the picture, say where everything is, and answer one question with the best model."""
-    from train.picture import draw_training
-
-    picture = draw_training(run.folder)
-    if state.update < total_updates or state.evaluation_due:
-        run.print(
-            f"stopped after update {state.update} of {total_updates}; go on with:\n"
-            f"  python -m train.squad --resume --output-dir {run.folder}"
-        )
-        return run.stop_status
-    metrics = json.loads((run.folder / "metrics.json").read_bytes())
-    run.print(f"\nbest model: after update {state.best_update}")
-    for name, value in metrics.items():
-        number = f"{value:10.4f}" if isinstance(value, float) else f"{value:5}"
-        run.print(f"  {name:24} {number}")
-    run.print(f"run folder: {run.folder}\nmodel:      {run.folder / 'best'}")
-    if picture is not None:
-        run.print(f"picture:    {picture}")
+def finish(inputs: "Inputs", options: SquadOptions, run: "Run", metrics: dict[str, Any]) -> int:
+    """Answer one question with the best model; compare the demo with its goals."""
     show_an_answer(inputs, options, run)
     return check_demo_goals(metrics, run) if options.demo else 0
 

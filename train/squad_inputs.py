@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from data.batches import BatchPlan
 from data.command import UsageError
@@ -19,14 +18,11 @@ from data.windows import Windows
 from eval.answerer import QASettings, make_example_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
-from minibert.hub import ModelFiles, find_model
-from minibert.shards import INDEX_FILE, SINGLE_FILE
+from minibert.hub import ModelFiles
 from train.environment import file_sha256
+from train.model_inputs import describe_model, find_start, make_model, model_identity
 from train.resuming import refuse_changed_inputs
 from train.squad_options import SquadOptions
-
-# With its weights these say what a run's model is.
-MODEL_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 
 @dataclass
@@ -85,31 +81,16 @@ def read_inputs(
     for squad in (train_data, dev_data):
         if not squad.has_answers:
             raise UsageError(f"{squad.path} has no gold answers; training and scoring need them")
-    files = find_model(
-        options.from_scratch or options.model,
-        # a resumed run needs the very commit it started from, whatever the branch is now
-        revision=saved.get("model_commit") if saved else options.revision,
-        weights=not options.from_scratch,
+    new = bool(options.from_scratch)
+    files, config, tokenizer = find_start(
+        options.from_scratch or options.model, options.revision, saved, new=new
     )
-    config = BertConfig.from_file(files.folder / "config.json")
-    tokenizer = Tokenizer.from_folder(files.folder)
-    tokenizer.max_length = config.max_position_embeddings
     check_model(options, config, tokenizer, files)
     identity = {
         "train_sha256": file_sha256(train_path),
         "dev_sha256": file_sha256(dev_path),
-        "model_source": files.source,
-        "model_commit": files.commit,
-        "model_sha256": {
-            name: file_sha256(files.folder / name)
-            for name in MODEL_FILES
-            if (files.folder / name).is_file()
-        },
+        **model_identity(files, new=new),
     }
-    if not options.from_scratch:
-        identity["weights_sha256"] = {
-            path.name: file_sha256(path) for path in weight_files(files.folder)
-        }
     if saved:
         refuse_changed_inputs(identity, saved, options)
     chosen = choose_examples(train_data.examples, options)
@@ -128,17 +109,10 @@ def read_inputs(
         train=make_example_windows(chosen, tokenizer, settings),
         dev=make_example_windows(dev_data.examples, tokenizer, settings),
         tokenizer=tokenizer,
-        model=make_model(options, config, files).to(device),
+        model=make_model(BertForQuestionAnswering, config, files, options, new=new).to(device),
         settings=settings,
         identity=identity,
     )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors file of a model, or its index and the shards beside it."""
-    if (folder / SINGLE_FILE).is_file():
-        return [folder / SINGLE_FILE]
-    return sorted([folder / INDEX_FILE, *folder.glob("*.safetensors")])
 
 
 def check_model(
@@ -147,18 +121,14 @@ def check_model(
     """Refuse a model that cannot take these windows or this vocabulary.
 
     Raises:
-        UsageError: with the numbers.
+        ValueError: with the numbers.
     """
     if options.max_length > config.max_position_embeddings:
         raise UsageError(
             f"--max-length is {options.max_length}, but {files.source} has only "
             f"{config.max_position_embeddings} positions"
         )
-    if tokenizer.vocab_size > config.vocab_size:
-        raise UsageError(
-            f"{files.source}: the tokenizer has {tokenizer.vocab_size} tokens, config.json's "
-            f"vocab_size is only {config.vocab_size}; they do not belong together"
-        )
+    tokenizer.require_ids(config.vocab_size, files.source)
     if tokenizer.vocab_size < config.vocab_size:
         print(
             f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
@@ -177,33 +147,9 @@ def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list
     return examples
 
 
-def make_model(
-    options: SquadOptions, config: BertConfig, files: ModelFiles
-) -> BertForQuestionAnswering:
-    """Random weights (--from-scratch) or loaded ones; --dropout takes the place of the rates."""
-    torch.manual_seed(options.seed)
-    if options.from_scratch:
-        model = BertForQuestionAnswering(config)
-    else:
-        model = BertForQuestionAnswering.from_pretrained(files, new_head=True)
-    if options.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = options.dropout
-    return model
-
-
 def describe(inputs: Inputs, plan: BatchPlan) -> None:
     """Print what will be trained, and everything that was cut, repaired or cannot be learnt."""
-    model, report = inputs.model, inputs.model.load_report
-    size = sum(parameter.numel() for parameter in model.parameters())
-    source = "random weights" if report is None else inputs.identity["model_source"]
-    commit = inputs.identity["model_commit"]
-    print(f"model: {source}{f' at {commit}' if commit else ''}, {size:,} parameters")
-    if report is not None and report.new:
-        print(f"  new head, to be trained: {', '.join(report.new)}")
-    if report is not None and report.ignored:
-        print(f"  left aside: {', '.join(report.ignored)}")
+    describe_model(inputs.model, inputs.identity)
     for name, squad, windows in (
         ("train", inputs.train_data, inputs.train),
         ("dev", inputs.dev_data, inputs.dev),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, explicit, option, parse
-from train.options import TrainOptions
+from train.options import TrainOptions, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
 
@@ -108,8 +108,6 @@ def read_options(argv: list[str]) -> SquadOptions:
         raise UsageError(
             f"--demo brings its own data; leave out --{min(useless).replace('_', '-')}"
         )
-    if options.from_scratch and "model" in given:
-        raise UsageError("--model and --from-scratch contradict each other; give one of them")
     if options.doc_step is not None and {"doc_stride", "doc_step"} <= given:
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
     options = with_absolute_paths(options)
@@ -120,6 +118,9 @@ def read_options(argv: list[str]) -> SquadOptions:
         refuse_changes(options, saved, given)
         options = parse(SquadOptions, argv, prog="train.squad", description=text, defaults=saved)
         options = with_absolute_paths(options)
+    if options.from_scratch and "model" in given:
+        raise UsageError("--model and --from-scratch contradict each other; give one of them")
+    refuse_two_ends(options, given)
     return options
 
 

@@ -107,6 +107,17 @@ def test_a_fraction_of_an_epoch_ends_within_a_pass(epochs: float, updates: int) 
     assert [made.epoch_of(update) for update in range(updates)] == [u // 5 for u in range(updates)]
 
 
+def test_a_plan_can_end_after_any_number_of_updates() -> None:
+    for size, batch_size in product((*range(1, 40), 999, 131_944, 10**8 + 7), (1, 3, 16, 256)):
+        made = plan(size, batch_size)
+        for updates in (*range(1, 60), 997, 10**6 + 3, 10**8):
+            ending = made.ending_after(updates)
+            assert ending.total_updates == updates
+            assert ending.ends_epoch(updates - 1)
+    assert np.array_equal(plan().ending_after(7).items(6), plan().items(6))
+    assert plan().ending_after(0) == plan()
+
+
 def test_one_item_and_a_batch_larger_than_the_data_are_one_update() -> None:
     made = plan(size=1, batch_size=8, accumulate=4, epochs=1)
     assert made.total_updates == 1 and made.ends_epoch(0)

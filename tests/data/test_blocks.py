@@ -72,6 +72,16 @@ def test_the_last_updates_are_long_with_as_many_tokens():
     assert [len(part) for part in plan.micro_batches(150)] == [4] * 4
 
 
+@pytest.mark.parametrize("updates", [1, 10, 157, 1000])
+def test_a_part_of_the_given_number_of_updates_is_long(updates):
+    made = make_plan(make_blocks(60_000), batch_size=64, epochs=1.0, long_fraction=0.1)
+    assert made.first_long == 141
+    plan = made.ending_after(updates)
+    assert plan.total_updates == updates
+    assert plan.first_long == updates - round(0.1 * updates)
+    assert plan.length_of(updates - 1) == (8 if updates == 1 else 32)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0])
 def test_all_updates_may_have_one_length(fraction):
     blocks = make_blocks(1000)

@@ -445,6 +445,15 @@ def test_a_token_on_two_lines_is_named_with_both(tmp_path: Path) -> None:
     assert "vocab.txt has the token '##s' on lines 8 and 22;" in message
 
 
+def test_a_model_without_ids_for_all_tokens_is_refused_with_both_numbers() -> None:
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL_TOKENS, "a", "b"])}
+    tokenizer = Tokenizer(vocabulary, lowercase=True)
+    for enough in (7, 8, 30_522):
+        tokenizer.require_ids(enough, "here")
+    with pytest.raises(ValueError, match=r"^here: the tokenizer has 7 tokens, the model only 6; "):
+        tokenizer.require_ids(6, "here")
+
+
 def test_all_missing_special_tokens_are_named(tmp_path: Path) -> None:
     text = VOCAB_TXT.replace("[SEP]\n", "").replace("[UNK]\n", "")
     assert "vocab.txt lacks the special tokens [UNK], [SEP]; add them" in refusal(

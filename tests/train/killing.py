@@ -20,6 +20,7 @@ import train.loop
 import train.model_card
 import train.run
 import train.squad
+import train.wiring
 from data.command import run_command
 
 FILE_EVENTS = frozenset(("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"))

@@ -27,6 +27,7 @@ CHANGES = {
     "accumulate": ("2", "1 -> 2"),
     "lr": ("0.5", "0.003 -> 0.5"),
     "epochs": ("3", "2.0 -> 3.0"),
+    "updates": ("9", "0 -> 9"),
     "max-length": ("30", "32 -> 30"),
     "doc-stride": ("7", "8 -> 7"),
     "threads": ("2", "1 -> 2"),
@@ -311,6 +312,33 @@ def test_an_end_that_is_passed_already_is_refused(begun, tmp_path):
     assert finish(start(words, errors)) == 2
     assert "4 updates are made, but --epochs 0.5 of these batches are only" in errors.read_text()
     assert before == ((run / "options.json").read_bytes(), (run / "log.jsonl").read_bytes())
+
+
+def test_a_run_goes_on_to_another_number_of_updates_even_if_it_is_older_than_the_flag(
+    begun, tmp_path
+):
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    shutil.copytree(begun, run)
+    saved = json.loads((run / "options.json").read_bytes())
+    del saved["options"]["updates"]
+    (run / "options.json").write_text(json.dumps(saved))
+    assert finish(start(resume(run, "--updates", "5"), errors)) == 2
+    assert "other settings (--updates 0 -> 5)" in errors.read_text()
+    assert finish(start(resume(run, "--updates", "3", "--allow-change", "updates"), errors)) == 2
+    assert "4 updates are made, more than --updates 3;" in errors.read_text()
+    assert json.loads((run / "options.json").read_bytes()) == saved
+    assert finish(start(resume(run, "--updates", "5", "--allow-change", "updates"), errors)) == 0
+    *_, change, update, scores = result(run)[2]
+    assert (change["name"], change["old"], change["new"]) == ("updates", 0, 5)
+    assert (update["event"], update["update"]) == ("update", 5)
+    assert (scores["event"], scores["update"]) == ("eval", 5)
+    assert finish(start(resume(run), errors)) == 0  # it is finished, and remembers that
+    assert result(run)[2][-1] == scores
+    longer = ("--epochs", "3", "--allow-change", "epochs,updates")
+    assert finish(start(resume(run, *longer), errors)) == 2
+    assert "--epochs would change nothing, the run has --updates 5;" in errors.read_text()
+    assert finish(start(resume(run, *longer, "--updates", "0"), errors)) == 0
+    assert result(run)[1]["state"]["update"] > 5
 
 
 @pytest.mark.parametrize("names", ["output_dir,resume", "max-minutes", " , ", "lr,"])

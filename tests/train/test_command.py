@@ -349,14 +349,42 @@ def test_ctrl_c_saves_says_how_to_go_on_and_leaves_no_traceback(files, tmp_path)
     assert list((run / "checkpoints").glob("update-*"))
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path):
+@pytest.mark.parametrize("more", [(), ("--amp", "--amp-dtype", "fp16", "--accumulate", "5")])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path, more):
     run = tmp_path / "run"
-    status, output, errors = command(*little_arguments(files, run, "--dry-run"))
+    status, output, errors = command(*little_arguments(files, run, "--dry-run", *more))
     assert status == 0, errors
     assert "updates of 12 windows" in output
     assert "minutes" in output
     assert "GB" in output
     assert not run.exists()
+
+
+@pytest.mark.parametrize("updates", [3, 7])
+def test_updates_take_the_place_of_epochs(files, tmp_path, updates):
+    run = tmp_path / "run"
+    words = little_arguments(files, run, "--updates", str(updates))
+    assert_one_sentence(command(*words), "--epochs and --updates contradict each other")
+    assert not run.exists()
+    at = words.index("--epochs")
+    del words[at : at + 2]
+    status, output, errors = command(*words)
+    assert (status, errors) == (0, "")
+    assert f"plan: {updates} updates of 12 windows" in output
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    made = [line["update"] for line in lines if line["event"] == "update"]
+    assert made == list(range(1, updates + 1))
+    assert lines[-1]["event"] == "eval" and lines[-1]["update"] == updates
+    assert f" of {updates} |" in (run / "best" / "README.md").read_text()
+
+
+def test_the_demos_own_epochs_contradict_no_updates(tmp_path):
+    status, output, errors = command("--demo", "--dry-run", "--updates", "4", "--max-length", "60")
+    assert (status, errors) == (0, "")
+    assert "plan: 4 updates of 32 windows" in output
+    for value, shown in ((-1, "-1"), (10**8, "100000000")):
+        done = command("--demo", "--updates", value)
+        assert_one_sentence(done, f"--updates is {shown}, expected 0 to 99999999")
 
 
 def test_answerable_only_and_train_fraction_choose_questions(files, tmp_path):

@@ -297,6 +297,23 @@ def test_a_resumed_run_starts_with_the_micro_batches_that_fitted(tmp_path, monke
     assert (status, errors) == (0, "")
 
 
+@pytest.mark.parametrize("spoilt", ["start_logits", "loss"])
+def test_an_evaluation_without_numbers_stops_the_run_with_status_3(tmp_path, monkeypatch, spoilt):
+    write_little(tmp_path)
+    run = tmp_path / "run"
+
+    def predict(*anything):
+        logits = predict_logits(*anything)
+        return logits._replace(**{spoilt: getattr(logits, spoilt) * math.nan})
+
+    monkeypatch.setattr("eval.answerer.predict_logits", predict)
+    status, _, errors = forked("train.squad", *little_arguments(tmp_path, run))
+    what = "a loss of nan" if spoilt == "loss" else "scores that are infinite or undefined"
+    assert (status, errors.count("\n")) == (3, 1)
+    assert re.match(rf"error: the evaluation after update \d+ has {what} on the dev set;", errors)
+    assert list((run / "checkpoints").iterdir()) and not (run / "best").exists()
+
+
 def test_an_evaluation_that_runs_out_of_memory_answers_the_same_from_smaller_batches(little):  # noqa: F811
     windows, config = little
     model = make_model(config).eval()

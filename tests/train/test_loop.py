@@ -66,7 +66,7 @@ def run_loop(folder, windows, model, options, *, scaler=None, amp_dtype=None, lo
     run = Run(folder, options, {}, plan.total_updates, "windows")
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
     try:
-        task = Task(make_batch, loss, lambda chosen: [f"w{w}" for w in chosen], lambda: None)
+        task = Task(make_batch, loss, lambda chosen: [f"w{w}" for w in chosen], lambda *_: None)
         train(model, optimizer, scaler, plan, options, state, run, torch.device("cpu"), amp_dtype,
               task)  # fmt: skip
     finally:

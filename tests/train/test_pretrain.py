@@ -239,6 +239,32 @@ def test_killed_anywhere_and_resumed_a_run_ends_with_the_same_bits(
         shutil.rmtree(run)
 
 
+def test_updates_take_the_place_of_epochs(files, tmp_path):
+    run = tmp_path / "run"
+    assert run_in_new_process(arguments(files, run, "--updates", 20)) == 0
+    sizes = [line["size"] for line in log_of(run) if line["event"] == "update"]
+    assert len(sizes) == 20 and sizes[14] == 50 * 16 and sizes[15] == 20 * 40  # a quarter is long
+    assert " of 20 |" in (run / "best" / "README.md").read_text()
+
+
+def test_a_finished_run_that_is_resumed_changes_nothing(files, whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole[0], run)
+    before = result(run)
+    status, _, errors = forked("train.pretrain", "--resume", "--output-dir", run)
+    assert (status, errors) == (0, "")
+    assert result(run) == before
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path):
+    run = tmp_path / "run"
+    status, output, errors = forked("train.pretrain", *arguments(files, run, "--dry-run"))
+    assert (status, errors) == (0, "")
+    assert f"plan: {UPDATES} updates of 50 blocks" in output
+    assert "about 0.0 minutes" in output and "GB free" in output
+    assert not run.exists()
+
+
 def test_killed_again_and_again_it_still_arrives(files, whole, tmp_path):
     run, words = tmp_path / "run", arguments(files, tmp_path / "run")
     for update in range(2, UPDATES + 1, 2):
@@ -336,6 +362,28 @@ def test_it_learns_the_text_and_predicts_held_out_words(copy, tmp_path):
     assert scores["masked"] >= 300
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_held_out_loss_that_is_no_number_stops_the_run_with_status_3(
+    files, tmp_path, monkeypatch, value
+):
+    plain = BertForMaskedLM.forward
+
+    def spoilt(self, *batch):
+        logits = plain(self, *batch)
+        if not self.training:
+            logits[:, 1:] = value
+        return logits
+
+    monkeypatch.setattr(BertForMaskedLM, "forward", spoilt)
+    run = tmp_path / "run"
+    status, _, errors = forked("train.pretrain", *arguments(files, run))
+    assert status == 3
+    assert errors.startswith("error: the evaluation after update 3 has a loss of ")
+    assert "on the held-out text; the updates are saved" in errors and errors.count("\n") == 1
+    assert [line["event"] for line in log_of(run)] == ["update"] * 3
+    assert (run / "checkpoints" / "update-000003").is_dir() and not (run / "best").exists()
+
+
 # ---- mistakes
 
 
@@ -387,7 +435,7 @@ def without_config(copy):
     ("spoil", "words"),
     [
         (without_mask, "lacks the special tokens [MASK]"),
-        (too_large_a_vocabulary, "vocab_size is only 77"),
+        (too_large_a_vocabulary, "tokens, the model only 77; they do not belong together"),
         (without_config, "no config.json in the folder"),
     ],
 )
@@ -408,6 +456,8 @@ def test_a_folder_that_does_not_fit_is_answered_in_one_sentence(copy, tmp_path, 
         (["--revision", "x"], "--revision is of a --model on the Hub"),
         (["--maskrate", 1], "unknown flag --maskrate; did you mean --mask-rate?"),
         (["--max-minutes", "nan"], "--max-minutes is nan"),
+        (["--updates", -1], "--updates is -1, expected 0 to 99999999"),
+        (["--updates", 5, "--epochs", 1], "--epochs and --updates contradict each other"),
     ],
 )
 def test_flags_that_do_not_fit_are_answered_in_one_sentence(files, tmp_path, words, expected):
@@ -458,6 +508,22 @@ def test_a_resumed_run_with_other_inputs_is_refused(copy, tmp_path, change, word
     resume = ["--resume", "--output-dir", run, *words]
     assert_one_sentence(forked("train.pretrain", *resume), expected)
     assert result_of_files(run) == before
+
+
+def test_initial_weights_that_changed_are_refused(files, whole, tmp_path):
+    model, run = tmp_path / "model", tmp_path / "run"
+    shutil.copytree(whole[0] / "best", model)
+    words = [str(files / "text"), "--model", str(model), *arguments(files, run)[3:]]
+    assert run_in_new_process(words, ("update", 1), kill) == -9
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    resume = ["--resume", "--output-dir", run]
+    assert_one_sentence(forked("train.pretrain", *resume), "weights_sha256 of model.safetensors")
+    saved = json.loads((run / "options.json").read_bytes())
+    del saved["inputs"]["weights_sha256"]  # a run from before this was noted goes on
+    (run / "options.json").write_text(json.dumps(saved))
+    assert run_in_new_process(resume) == 0
 
 
 def test_overwriting_never_deletes_the_text_that_is_to_be_read(copy, tmp_path):
