@@ -46,6 +46,7 @@ class Options:
     seeds: int = option(0, help="runs a side, with the seeds 0, 1, ... (default: 3, --demo 1)")
     batch_size: int = option(32, help="windows in an update")
     lr: float = option(1e-3, help="highest learning rate, of both sides")
+    amp: bool = option(False, help="mixed precision, on both sides")
     threads: int = option(2, help="of a run")
     jobs: int = option(1, help="runs at the same time")
 
@@ -62,7 +63,7 @@ def run_words(options: Options) -> list[str]:
     """What both sides' commands have in common."""
     words = ["--updates", options.updates or (60 if options.demo else 300)]
     words += ["--lr", options.lr, "--batch-size", options.batch_size, "--threads", options.threads]
-    words += ["--eval-every", 0, "--save-every", 10**6]
+    words += ["--eval-every", 0, "--save-every", 10**6, *(["--amp"] if options.amp else [])]
     if options.demo:
         words += ["--demo"]
     else:
@@ -134,7 +135,8 @@ def main(argv: list[str]) -> int:
         side: [score for (ran, _), score in zip(runs, scores, strict=True) if ran == side]
         for side in SIDES
     }
-    print(f"{' '.join(words[:8])}; seeds: {len(seeds)}\n")
+    amp = " --amp" if options.amp else ""
+    print(f"train.squad {' '.join(words[:6])}{amp}, {options.model}, {len(seeds)} seeds a side\n")
     print("| percent of the dev file | random weights | pretrained weights |\n|---|---|---|")
     for name, title in SCORES.items():
         cells = [mean_and_deviation([run[name] for run in by_side[side]]) for side in SIDES]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
-from minibert import BertConfig, BertForMaskedLM, BertForQuestionAnswering, hub
+from minibert import BertConfig, BertForMaskedLM, BertForQuestionAnswering, PackedBatch, hub
 from minibert.hub import find_model
 from tests.forked import forked
 from tests.train.little import CONFIG, SPECIAL, WORDS, little_arguments, write_little
@@ -126,3 +127,59 @@ def test_windows_and_filled_sentences_come_from_its_vocabulary(
     status, output, errors = forked("eval.fill", "the [MASK] was built .", "--top", 3)
     assert status == 0, errors
     assert {line.split()[1] for line in output.splitlines()} <= {*SPECIAL, *WORDS}
+
+
+SHIPPED = {
+    "README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    "vocab.txt",
+}  # fmt: skip
+TEXT = (
+    "The Danube is a river in Europe. It flows through Vienna and Budapest to the Black Sea, "
+    "and boats have carried people and goods on it since the time of the Romans."
+)
+
+
+def test_the_shipped_model_is_small_complete_and_says_what_it_was_made_from() -> None:
+    files = {path.name: path.stat().st_size for path in hub.EMBEDDED_FOLDER.iterdir()}
+    assert set(files) == SHIPPED
+    assert sum(files.values()) < 8e6
+    with safe_open(hub.EMBEDDED_FOLDER / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}
+    card = (hub.EMBEDDED_FOLDER / "README.md").read_text()
+    for fact in ("Wikipedia", "CC BY-SA 3.0", "held-out", "updates", "tokens", "cores"):
+        assert fact in card, fact
+
+
+@torch.no_grad()
+def test_transformers_reads_the_shipped_model_with_equal_ids_and_logits() -> None:
+    transformers = pytest.importorskip("transformers")
+    from data.tokenization import Tokenizer
+
+    folder = hub.EMBEDDED_FOLDER
+    tokenizer = Tokenizer.from_folder(folder)
+    ids = [tokenizer.cls_id, *tokenizer.encode([TEXT])[0], tokenizer.sep_id]
+    assert transformers.AutoTokenizer.from_pretrained(folder)(TEXT)["input_ids"] == ids
+    ids[7] = ids[12] = tokenizer.mask_id
+    theirs, report = transformers.AutoModelForMaskedLM.from_pretrained(
+        folder, output_loading_info=True
+    )
+    assert not any(report.values())
+    reference = theirs.eval().float()(input_ids=torch.tensor([ids])).logits[0]
+    ours = BertForMaskedLM.from_pretrained("embedded").eval()
+    logits = ours(PackedBatch.from_sequences([ids]))
+    torch.testing.assert_close(logits, reference, rtol=0, atol=1e-4)
+
+
+def test_the_shipped_model_has_learnt_english() -> None:
+    from eval.fill import Filler
+
+    filler = Filler.load("embedded")
+    for sentence, word in (
+        ("He was born in 1950 and [MASK] in 2010.", "died"),
+        ("She is one of the best players in the [MASK].", "world"),
+        ("The film was directed [MASK] him in 1990.", "by"),
+        ("It is located in the [MASK] of the country.", "north"),
+        ("In the first half of the 19th [MASK], the town grew.", "century"),
+    ):
+        top = [one["token"] for one in filler.fill(sentence, top=20)["masks"][0]["top"]]
+        assert word in top, (sentence, top)
