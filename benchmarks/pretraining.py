@@ -44,6 +44,8 @@ class Options:
     model: str = option("embedded", help="pretrained model: folder, Hub name, or embedded")
     updates: int = option(0, help="of every run (default: 300, with --demo 60)")
     seeds: int = option(0, help="runs a side, with the seeds 0, 1, ... (default: 3, --demo 1)")
+    max_length: int = option(128, help="tokens of a window, without --demo")
+    doc_stride: int = option(32, help="tokens shared by neighbouring windows, without --demo")
     batch_size: int = option(32, help="windows in an update")
     lr: float = option(1e-3, help="highest learning rate, of both sides")
     amp: bool = option(False, help="mixed precision, on both sides")
@@ -72,6 +74,7 @@ def run_words(options: Options) -> list[str]:
         squad = data_folder(options.data) / "squad"
         words += ["--train-file", squad / "train-v2.0-subset.json"]
         words += ["--dev-file", squad / "dev-v2.0.json"]
+        words += ["--max-length", options.max_length, "--doc-stride", options.doc_stride]
     return [str(word) for word in words]
 
 
