@@ -75,6 +75,13 @@ class QASettings:
                 )
 
     @property
+    def window(self) -> str:
+        """What a window is, in words."""
+        step = self.doc_step
+        overlap = f"stride {self.doc_stride}" if step is None else f"step {step}"
+        return f"{self.max_length} tokens, {overlap}"
+
+    @property
     def question_room(self) -> int:
         """Word pieces a question may have: at most max_question_length, and less where the windows
         are so short that the context would keep no room for its stride."""
@@ -97,8 +104,16 @@ class QASettings:
                 return cls(**values)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-        length = min(cls.max_length, longest)
-        return cls(max_length=length, doc_stride=min(cls.doc_stride, length // 3))
+        return cls(**cls.lengths(longest))
+
+    @classmethod
+    def lengths(
+        cls, longest: int, max_length: int | None = None, doc_stride: int | None = None
+    ) -> dict[str, int]:
+        """max_length and doc_stride, where not given as they fit a model of `longest` positions."""
+        length = min(cls.max_length, longest) if max_length is None else max_length
+        stride = min(cls.doc_stride, length // 3) if doc_stride is None else doc_stride
+        return {"max_length": length, "doc_stride": stride}
 
     def threshold(self, data_has_impossible: bool) -> float:
         """The null threshold to use: infinite (always answer) where "" cannot be right, was never

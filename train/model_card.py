@@ -29,9 +29,6 @@ def write_model_card(
         state: when the model was saved.
         metrics: of the dev set, in percent.
     """
-    overlap = f"stride {options.doc_stride}"
-    if options.doc_step is not None:
-        overlap = f"step {options.doc_step}"
     start = start_name(inputs.identity, new=bool(options.from_scratch))
     scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     card = f"""---
@@ -51,7 +48,7 @@ Started from {start}.
 | updates | {state.update} of {plan.total_updates} |
 | epochs, windows an update | {plan.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
-| window | {options.max_length} tokens, {overlap} |
+| window | {inputs.settings.window} |
 | seed | {options.seed} |
 
 On the dev file; scores in percent. no_null: of the questions that have an answer, were each given

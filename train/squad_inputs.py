@@ -96,8 +96,9 @@ def read_inputs(
     chosen = choose_examples(train_data.examples, options)
     learns_null = any(example.is_impossible for example in chosen)
     settings = QASettings(
-        max_length=options.max_length,
-        doc_stride=options.doc_stride,
+        **QASettings.lengths(
+            config.max_position_embeddings, options.max_length, options.doc_stride
+        ),
         doc_step=options.doc_step,
         max_question_length=options.max_question_length,
         max_answer_length=options.max_answer_length,
@@ -123,7 +124,7 @@ def check_model(
     Raises:
         ValueError: with the numbers.
     """
-    if options.max_length > config.max_position_embeddings:
+    if (options.max_length or 0) > config.max_position_embeddings:
         raise UsageError(
             f"--max-length is {options.max_length}, but {files.source} has only "
             f"{config.max_position_embeddings} positions"
@@ -150,6 +151,7 @@ def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list
 def describe(inputs: Inputs, plan: BatchPlan) -> None:
     """Print what will be trained, and everything that was cut, repaired or cannot be learnt."""
     describe_model(inputs.model, inputs.identity)
+    print(f"windows: at most {inputs.settings.window}")
     for name, squad, windows in (
         ("train", inputs.train_data, inputs.train),
         ("dev", inputs.dev_data, inputs.dev),

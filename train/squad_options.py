@@ -49,9 +49,13 @@ class SquadOptions(TrainOptions):
     train_fraction: float = option(
         1.0, help="part of the training questions used, drawn with --seed", group="data"
     )
-    max_length: int = option(384, help="tokens of a window, 512 at most", group="windows")
-    doc_stride: int = option(
-        128, help="context tokens shared by neighbouring windows", group="windows"
+    max_length: int | None = option(
+        None, help="tokens of a window (default: 384, or the model's positions)", group="windows"
+    )
+    doc_stride: int | None = option(
+        None,
+        help="context tokens shared by neighbouring windows (default: 128, or a third of a window)",
+        group="windows",
     )
     doc_step: int | None = option(
         None, help="context tokens between window starts, instead of a stride", group="windows"
@@ -74,14 +78,14 @@ class SquadOptions(TrainOptions):
             ("n_best", 1000),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not 1 <= value <= most:
+            if value is not None and not 1 <= value <= most:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 to {most}")
         for name in ("model", "from_scratch", "train_file", "dev_file"):
             if getattr(self, name) == "":
                 raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
         if not math.isfinite(self.null_threshold):
             raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
-        if self.doc_stride < 0:
+        if self.doc_stride is not None and self.doc_stride < 0:
             raise UsageError(f"--doc-stride is {self.doc_stride}, expected 0 or more")
         if self.doc_step is not None and self.doc_step < 1:
             raise UsageError(f"--doc-step is {self.doc_step}, expected at least 1")

@@ -174,6 +174,20 @@ def test_a_long_question_is_cut_to_leave_the_context_room(finished):
     assert status == 0, errors
 
 
+def test_windows_fit_the_model_where_no_length_is_given(files, tmp_path):
+    words = little_arguments(files, tmp_path / "run", "--epochs", "1")
+    for flag in ("--max-length", "--doc-stride"):
+        del words[words.index(flag) : words.index(flag) + 2]
+    status, output, errors = command(*words)
+    assert status == 0, errors
+    assert "windows: at most 40 tokens, stride 13\n" in output
+    saved = json.loads((tmp_path / "run" / "best" / "qa_settings.json").read_bytes())
+    assert (saved["max_length"], saved["doc_stride"]) == (40, 13)
+    assert "| window | 40 tokens, stride 13 |" in (tmp_path / "run/best/README.md").read_text()
+    status, output, errors = command(*words[:6], "--max-length", 12, "--dry-run", *words[6:])
+    assert status == 0 and "windows: at most 12 tokens, stride 4\n" in output, errors
+
+
 def test_mistakes_are_answered_in_one_sentence(files, tmp_path):
     def arguments(*more):
         return little_arguments(files, tmp_path / "run", *more)
