@@ -175,11 +175,11 @@ def test_the_shipped_model_has_learnt_english() -> None:
 
     filler = Filler.load("embedded")
     for sentence, word in (
-        ("He was born in 1950 and [MASK] in 2010.", "died"),
-        ("She is one of the best players in the [MASK].", "world"),
         ("The film was directed [MASK] him in 1990.", "by"),
-        ("It is located in the [MASK] of the country.", "north"),
         ("In the first half of the 19th [MASK], the town grew.", "century"),
+        ("The band released their first [MASK] in 1998.", "album"),
+        ("She is one of the best players in the [MASK].", "world"),
+        ("It is located in the north of the [MASK].", "region"),
     ):
-        top = [one["token"] for one in filler.fill(sentence, top=20)["masks"][0]["top"]]
+        top = [one["token"] for one in filler.fill(sentence, top=10)["masks"][0]["top"]]
         assert word in top, (sentence, top)
