@@ -48,6 +48,7 @@ class Options:
     doc_stride: int = option(32, help="tokens shared by neighbouring windows, without --demo")
     batch_size: int = option(32, help="windows in an update")
     lr: float = option(1e-3, help="highest learning rate, of both sides")
+    dropout: float = option(0.0, help="of both sides: few updates learn more without")
     amp: bool = option(False, help="mixed precision, on both sides")
     threads: int = option(2, help="of a run")
     jobs: int = option(1, help="runs at the same time")
@@ -64,7 +65,8 @@ class Options:
 def run_words(options: Options) -> list[str]:
     """What both sides' commands have in common."""
     words = ["--updates", options.updates or (60 if options.demo else 300)]
-    words += ["--lr", options.lr, "--batch-size", options.batch_size, "--threads", options.threads]
+    words += ["--lr", options.lr, "--batch-size", options.batch_size, "--dropout", options.dropout]
+    words += ["--threads", options.threads]
     words += ["--eval-every", 0, "--save-every", 10**6, *(["--amp"] if options.amp else [])]
     if options.demo:
         words += ["--demo"]
@@ -139,7 +141,7 @@ def main(argv: list[str]) -> int:
         for side in SIDES
     }
     amp = " --amp" if options.amp else ""
-    print(f"train.squad {' '.join(words[:6])}{amp}, {options.model}, {len(seeds)} seeds a side\n")
+    print(f"train.squad {' '.join(words[:8])}{amp}, {options.model}, {len(seeds)} seeds a side\n")
     print("| percent of the dev file | random weights | pretrained weights |\n|---|---|---|")
     for name, title in SCORES.items():
         cells = [mean_and_deviation([run[name] for run in by_side[side]]) for side in SIDES]
