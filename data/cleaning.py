@@ -207,6 +207,15 @@ class Cleaning:
     stop_words: bool = False
     words: str = "keep"
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, allowed = getattr(self, field.name), [field.default, *RULES[field.name]]
+            if value not in allowed:
+                raise ValueError(
+                    f"the rule {field.name} is {value!r}, expected one of "
+                    f"{', '.join(map(repr, allowed))}"
+                )
+
     def rules(self) -> list[Callable[[str], str]]:
         """The functions that are applied, in their order.
 
@@ -216,7 +225,7 @@ class Cleaning:
         chosen: list[Callable[[str], str]] = []
         for field in fields(self):
             rule = RULES[field.name].get(getattr(self, field.name))
-            if rule is not None:
+            if rule is not None:  # neither the default nor one of words
                 chosen.append(rule)
         if self.stop_words or self.words != "keep":
             from data.tweet_words import word_rule
@@ -241,8 +250,8 @@ def _apply(rules: Sequence[Callable[[str], str]], text: str) -> str:
     return " ".join(text.split())
 
 
-# field of Cleaning -> its value -> the rule; words have their own module
-RULES: dict[str, dict[Any, Callable[[str], str]]] = {
+# field of Cleaning -> its value -> the rule; None for words, which have their own module
+RULES: dict[str, dict[Any, Callable[[str], str] | None]] = {
     "entities": {True: decode_entities},
     "urls": {"replace": lambda text: replace_urls(text, "http"), "drop": replace_urls},
     "retweets": {True: drop_retweet_marks},
@@ -256,8 +265,8 @@ RULES: dict[str, dict[Any, Callable[[str], str]]] = {
     "lowercase": {True: fold_case},
     "punctuation": {True: drop_punctuation},
     "numbers": {True: drop_numbers},
-    "stop_words": {},
-    "words": {},
+    "stop_words": {True: None},
+    "words": {"lemmatize": None, "stem": None},
 }
 _REPORT: dict[str, Any] = {
     "entities": True, "urls": "drop", "retweets": True, "mentions": "drop", "emoji": "drop",

@@ -181,7 +181,7 @@ def read_tweets(
         texts,
         labels=np.array(classes, np.int64)[np.frombuffer(numbers, np.int64)],
         label_names=names,
-        lines=np.array(lines, np.int64),
+        lines=np.frombuffer(lines, np.int64),
         text_column=rows.text_column,
         label_column=rows.label_column,
         blank_lines=rows.blank_lines,
