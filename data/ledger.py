@@ -2,15 +2,18 @@
 every command that reads one.
 """
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
     from data.squad import SquadData
+    from data.tweets import TweetData
     from data.windows import Windows
 
-LISTED = 5  # question ids that are named
+LISTED = 5  # question ids, or lines of a file, that are named
 
 
 def ledger(squad: "SquadData", windows: "Windows", *, with_zeros: bool = False) -> list[str]:
@@ -32,8 +35,38 @@ def ledger(squad: "SquadData", windows: "Windows", *, with_zeros: bool = False) 
         ("repaired answers", "their offset was 1 or 2 characters off", squad.repaired),
         ("unmarked questions", "without answers, so read as impossible", squad.unmarked),
     ):
-        more = ", ..." if len(ids) > LISTED else ""
-        listed = f" ({why}): {', '.join(map(named, ids[:LISTED]))}{more}" if ids else ""
+        named_ids = f" ({why}): {listed([named(i) for i in ids[: LISTED + 1]])}" if ids else ""
         if ids or with_zeros:
-            lines.append(f"{what}: {len(ids)}{listed}")
+            lines.append(f"{what}: {len(ids)}{named_ids}")
     return lines
+
+
+def tweet_ledger(tweets: "TweetData", cleaned: Sequence[str]) -> list[str]:
+    """The same of a file of tweets, with the lines of the file.
+
+    Args:
+        tweets: the file.
+        cleaned: its texts after cleaning.
+    """
+    labels_of = defaultdict(set)
+    for text, label in zip(tweets.texts, tweets.labels.tolist(), strict=True):
+        labels_of[text].add(label)
+    times = Counter(tweets.texts)
+    repeated = [t for t, text in enumerate(tweets.texts) if times[text] > 1]
+    contradicted = [t for t in repeated if len(labels_of[tweets.texts[t]]) > 1]
+    emptied = [t for t, text in enumerate(cleaned) if not text]
+    lines = []
+    for what, why, places in (
+        ("skipped lines", "nothing stands in them", tweets.blank_lines),
+        ("repeated tweets", "in the file more than once", tweets.lines[repeated].tolist()),
+        ("contradicted tweets", "repeated with another label", tweets.lines[contradicted].tolist()),
+        ("emptied tweets", "cleaning leaves nothing of them", tweets.lines[emptied].tolist()),
+    ):
+        if places:
+            lines.append(f"{what}: {len(places)} ({why}): line {listed(places)}")
+    return lines
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first of some ids or lines."""
+    return ", ".join(map(str, items[:LISTED])) + (", ..." if len(items) > LISTED else "")

@@ -25,9 +25,11 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
+from data.cleaning import RECIPES
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
+from data.tweets import read_tweets
 from data.windows import Windows
 from eval.answer import _answer_lines
 from eval.answerer import QASettings, make_example_windows
@@ -125,6 +127,11 @@ INDEX = {
     "weight_map": {"first": "a.safetensors", "second": "b.safetensors"},
 }
 LINE = {"id": "a", "question": "Who?", "context": CONTEXT}
+TWEETS_CSV = (
+    ',Tweet,label\r\n0,"so, ""good""\n😀 &amp; #FluShot",1\r\n1,5" of @anna,0\r\n'
+    '2,RT @bert: http://t.co/x,2\r\n\r\n3,"caf\xe9",1\r\n'
+).encode()
+TWEETS_JSON = b'{"text": "a", "label": 1}\n{"text": "[SEP] b", "label": "x", "id": [0]}\n'
 
 
 class RandomAnswerer:
@@ -194,6 +201,13 @@ def strict(value: Any) -> Any:
     return value
 
 
+def use_tweets(path: Path) -> None:
+    tweets = read_tweets(path)
+    assert len(tweets) == len(tweets.labels) == len(tweets.lines) == tweets.counts.sum()
+    assert all(tweets.texts) and tweets.lines.max() <= len(path.read_bytes())
+    assert len(RECIPES["light"].clean(tweets.texts)) == len(tweets)
+
+
 def use_tokenizer(path: Path) -> None:
     tokenizer = Tokenizer.from_folder(path.parent)
     text = "The \ud800 towns, [SEP]" + "x" * 101
@@ -252,6 +266,10 @@ def damaged_lines(generator: random.Random) -> bytes:
     return mutate_json(LINE, generator) + (b"\n" + sound) * (generator.random() < 0.1)
 
 
+def damaged_tweets(generator: random.Random) -> bytes:
+    return mutate_lines(generator.choice([TWEETS_CSV, TWEETS_JSON]), generator)
+
+
 def write_scores(folder: Path) -> None:
     (folder / "gold.json").write_text(json.dumps(SQUAD))
     (folder / "sound.json").write_text(json.dumps(PREDICTIONS))
@@ -270,11 +288,12 @@ PREDICTIONS = {"q1": "old town", "q2": "", "q3": "the", "other": "\ud800"}
 NA_PROBS = {"q1": 0.25, "q2": 1, "q3": 1e-9}
 SAFETENSORS = save(TENSORS, {"format": "pt"})
 KINDS = {
-    "SQuAD": Kind(3000, "squad.json", damaged(SQUAD), use_squad),
+    "SQuAD": Kind(2000, "squad.json", damaged(SQUAD), use_squad),
     "gold": Kind(1500, "data.json", damaged(SQUAD), use_gold, write_scores),
     "predictions": Kind(2000, "p.json", damaged(PREDICTIONS), use_predictions, write_scores),
     "na-probs": Kind(1500, "n.json", damaged(NA_PROBS), use_na_probs, write_scores),
     "JSON lines": Kind(2000, "lines.jsonl", damaged_lines, use_lines),
+    "tweets": Kind(1000, "tweets.csv", damaged_tweets, use_tweets),
     "vocab.txt": Kind(1500, "vocab.txt", lambda g: mutate_lines(VOCAB_TXT, g), use_tokenizer),
     "tokenizer.json": Kind(2000, "tokenizer.json", damaged(TOKENIZER_JSON), use_tokenizer),
     "tokenizer_config.json": Kind(
@@ -366,6 +385,7 @@ def test_a_damaged_input_is_read_or_refused_in_one_sentence_of_ours(
     [
         ("squad/dev-v1.1.json", read_squad, 6),
         ("squad/dev-v2.0.json", read_squad, 6),
+        ("tweets/vaccine_train_set.csv", read_tweets, 6),
         ("squad/predictions/dev-v2.0-hostile.json", lambda path: read_object(path, ""), 10),
         # seven bytes of a file for a Python string, its number and its place among the others
         ("vocab/bert-base-cased-vocab.txt", read_vocabulary, 20),
