@@ -1,10 +1,10 @@
-"""One question's inside as a page: `python -m eval.explain` writes one HTML file that needs nothing.
+"""One question's inside as a page: `python -m eval.explain` writes one self-contained HTML file.
 
-    python -m eval.explain --model runs/demo --question "Who ...?" --context town.txt --out page.html
+    python -m eval.explain --model runs/demo --question "Who ...?" --context a.txt --out page.html
     python -m eval.explain --model runs/squad --data dev-v2.0.json --id 56dde... --out page.html
 
-The page shows start and end scores over the context, the best spans, the map of all spans, what each
-layer would answer, the attention of every head, and which words the answer rests on. It loads
+The page shows start and end scores over the context, the best spans, the map of all spans, what
+each layer would answer, the attention of every head, and which words the answer rests on. It loads
 nothing, and forbids itself to: text in it cannot become anything but text.
 """
 
@@ -34,9 +34,7 @@ class ExplainOptions(AnswerOptions):
     """Options of `python -m eval.explain`, beside those of the model."""
 
     question: str | None = option(None, help="a question of your own; with --context")
-    context: str | None = option(
-        None, help="text file that may hold the answer", metavar="FILE"
-    )
+    context: str | None = option(None, help="text file that may hold the answer", metavar="FILE")
     data: str | None = option(
         None, help="SQuAD v1.1 or v2.0 .json file with the question; with --id", metavar="FILE"
     )
@@ -110,7 +108,10 @@ def _find_example(options: ExplainOptions) -> "tuple[SquadExample, bool, bool]":
 
     if options.question is not None and options.context is not None:
         context = read_context("--context", options.context)
-        for what, text in (("--question", options.question), (f"--context {options.context}", context)):
+        for what, text in (
+            ("--question", options.question),
+            (f"--context {options.context}", context),
+        ):
             if not text.strip():
                 raise UsageError(f"{what} is empty, expected text")
         return SquadExample("", "", options.question, context, (), False), True, False
@@ -127,9 +128,9 @@ def _find_example(options: ExplainOptions) -> "tuple[SquadExample, bool, bool]":
 def render(values: dict[str, Any]) -> bytes:
     """The page with these values in it.
 
-    Text of the question, the context or a file's name stands in one JSON block only, all ASCII, with
-    nothing in it that could end a script. The page's own script and style are allowed by their
-    hashes, and nothing else: no network, no other script, no form.
+    Text of the question, the context or a file's name stands in one JSON block only, all ASCII,
+    with nothing in it that could end a script. The page's own script and style are allowed by
+    their hashes, and nothing else: no network, no other script, no form.
     """
     page = TEMPLATE.read_text(encoding="utf-8")
     hashes = {

@@ -25,13 +25,14 @@ from eval.answerer import (
     make_example_windows,
     predict_logits,
 )
-from eval.attribution import Span, integrated_gradients, span_lens
+from eval.attribution import head_ablation, integrated_gradients, span_lens
 from eval.prediction_files import n_best_entries
 from eval.spans import Decoded, find_spans
 from minibert.packing import PackedBatch
 from minibert.trace import record
 
 ATTENTION_BYTES = 1_150_000  # of a page, before base64: with all else it stays below 2 MB
+MOST_STEPS = 256  # of the integrated gradients, doubled until they sum up
 LEAST_KEPT = 4  # weights of a row that are kept at least, where there is room
 
 Floats = NDArray[np.float32]
@@ -79,14 +80,18 @@ def explain(
     length = settings.max_answer_length
     (decoded,) = decode_windows(logits, windows, n_best=top, max_answer_length=length)
     spans = _spans(decoded, windows, logits, with_null=math.isfinite(threshold))
-    best = next(span for span in spans if span["start"] is not None)
+    best = next((span for span in spans if span["start"] is not None), None)
+    if best is None:
+        raise UsageError("no token of the context has a character of its own; expected text")
     shown = best["window"] if window is None else window
     scores, starts, ends = find_spans(
         logits.start_logits, logits.end_logits, logits.bounds, windows.first, windows.count,
         n_best=1, max_answer_length=length,
     )  # fmt: skip
     places = np.concatenate([starts, ends], 1) + windows.first[:, None]
-    each = [_window(windows, logits, w, scores.item(w), places[w].tolist()) for w in range(len(windows))]
+    each = [
+        _window(windows, logits, w, scores.item(w), places[w].tolist()) for w in range(len(windows))
+    ]
     config = answerer.model.config
     pieces = tokens.context_tokens
     notes = {
@@ -192,10 +197,9 @@ def _inside(
 ) -> dict[str, Any]:
     """Tokens, attention, span lens and attributions of one window."""
     tokens = windows.tokens
-    example = tokens.examples[0]
-    model = answerer.model
+    model, tokenizer = answerer.model, answerer.tokenizer
     batch = collate(windows, np.array([w])).to(answerer.device).packed
-    asked = answerer.tokenizer.encode_with_offsets([example.question])
+    asked = tokenizer.encode_with_offsets([tokens.examples[0].question])
     question = len(tokens.question_ids[0])
     best = next((s for s in spans if s.get("window") == w), None)
     span = (best["first"], best["last"]) if best else tuple(window["best"])
@@ -203,16 +207,34 @@ def _inside(
     label = tuple(window["label"])
     if label not in targets.values():
         targets["right answer"] = label
+    lens = span_lens(model, batch)
+    attributions = []
+    for name, (start, end) in targets.items():
+        found = integrated_gradients(
+            model, batch, start, end, (tokenizer.cls_id, tokenizer.sep_id),
+            steps=steps, most_steps=max(steps, MOST_STEPS),
+        )  # fmt: skip
+        attributions.append(
+            {
+                "name": name,
+                "span": [start, end],
+                "score": found.score,
+                "baseline": found.baseline_score,
+                "values": _base64(found.tokens.cpu().numpy(), np.float32),
+            }
+        )
     return {
         "window": w,
-        "pieces": [answerer.tokenizer.tokens[i] for i in windows.input_ids(w)],
+        "pieces": [tokenizer.tokens[i] for i in windows.input_ids(w)],
         "question_starts": asked.char_starts[:question].tolist(),
         "question_ends": asked.char_ends[:question].tolist(),
         "attention": pack_attention(_probs(answerer, batch)),
-        "lens": _lens(model, batch),
-        "attributions": [
-            _attribution(model, batch, name, target, steps) for name, target in targets.items()
-        ],
+        "lens": {
+            "start": _base64(lens.start_logits.float().cpu().numpy(), np.float32),
+            "end": _base64(lens.end_logits.float().cpu().numpy(), np.float32),
+        },
+        "ablation": _base64(head_ablation(model, batch, *span).numpy(), np.float32),
+        "attributions": attributions,
     }
 
 
