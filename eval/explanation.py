@@ -208,6 +208,7 @@ def _inside(
     if label not in targets.values():
         targets["right answer"] = label
     lens = span_lens(model, batch)
+    probs = _probs(answerer, batch)
     attributions = []
     for name, (start, end) in targets.items():
         found = integrated_gradients(
@@ -228,7 +229,8 @@ def _inside(
         "pieces": [tokenizer.tokens[i] for i in windows.input_ids(w)],
         "question_starts": asked.char_starts[:question].tolist(),
         "question_ends": asked.char_ends[:question].tolist(),
-        "attention": pack_attention(_probs(answerer, batch)),
+        "attention": pack_attention(probs),
+        "shares": _base64(_shares(probs, question), np.float32),
         "lens": {
             "start": _base64(lens.start_logits.float().cpu().numpy(), np.float32),
             "end": _base64(lens.end_logits.float().cpu().numpy(), np.float32),
@@ -249,6 +251,18 @@ def _probs(answerer: Answerer, batch: PackedBatch) -> Floats:
     finally:
         model.encoder.use_explicit_attention(False)
     return torch.stack(layers).numpy()
+
+
+def _shares(probs: Floats, question: int) -> Floats:
+    """(L, H, 3, 3): the part of its attention that a token of one part gives to another, on average.
+
+    Parts are [CLS] and [SEP], the question, the context.
+    """
+    part = np.full(probs.shape[-1], 2)
+    part[1 : 1 + question] = 1
+    part[[0, 1 + question, -1]] = 0
+    member = np.eye(3, dtype=np.float32)[part]  # (T, 3)
+    return (member / member.sum(0)).T @ (probs @ member)
 
 
 def pack_attention(probs: Floats, most_bytes: int = ATTENTION_BYTES) -> dict[str, Any]:
