@@ -254,9 +254,9 @@ def _probs(answerer: Answerer, batch: PackedBatch) -> Floats:
 
 
 def _shares(probs: Floats, question: int) -> Floats:
-    """(L, H, 3, 3): the part of its attention that a token of one part gives to another, on average.
+    """(L, H, 3, 3): how much of its attention a token of one part gives to the tokens of another.
 
-    Parts are [CLS] and [SEP], the question, the context.
+    Parts are [CLS] and [SEP], the question, the context; means over the tokens that look.
     """
     part = np.full(probs.shape[-1], 2)
     part[1 : 1 + question] = 1

@@ -1,8 +1,8 @@
 """A headless Chromium for tests, driven through chromedriver's HTTP interface (W3C WebDriver).
 
-Nothing is installed for it: `find_browser` says whether both programs are there. The browser gets a
-profile of its own and is told of no name server, so that whatever asks for the network is seen to
-fail in its log.
+Nothing is installed for it: `find_browser` says whether both programs are there (on Debian `apt-get
+install chromium chromium-driver`). The browser gets an empty profile and no name server: whatever
+asks for the network is seen to fail in its log.
 """
 
 import base64
@@ -44,6 +44,7 @@ class Browser:
 
     def __init__(self, address: str, chromium: str, profile: str, size: tuple[int, int]) -> None:
         self._address = address
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         flags = [*QUIET, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]
         wanted = {
             "browserName": "chrome",
@@ -52,6 +53,7 @@ class Browser:
         }
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{made['sessionId']}"
+        self.requests()  # those of the browser's own first page
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(
@@ -61,7 +63,7 @@ class Browser:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with self._opener.open(request, timeout=120) as answer:
                 return json.loads(answer.read())["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(error.read().decode()[:500]) from None
