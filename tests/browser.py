@@ -103,20 +103,16 @@ class Browser:
         """A PNG of what is visible."""
         return base64.b64decode(self._ask("GET", f"{self._session}/screenshot"))
 
-    def picture_of(self, selector: str, margin: int = 0) -> bytes:
-        """A PNG of one element, whole, wherever it stands."""
-        box = self.run(
-            "const b = document.querySelector(arguments[0]).getBoundingClientRect();"
-            "return [b.left + scrollX, b.top + scrollY, b.width, b.height]",
-            selector,
+    def picture_of(self, *selectors: str, margin: int = 8) -> bytes:
+        """A PNG of what lies from the first of some elements to the last, also out of sight."""
+        boxes = self.run(
+            "return arguments[0].map(s => document.querySelector(s).getBoundingClientRect())"
+            ".map(b => [b.left + scrollX, b.top + scrollY, b.right + scrollX, b.bottom + scrollY])",
+            selectors,
         )
-        clip = {
-            "x": box[0] - margin,
-            "y": box[1] - margin,
-            "width": box[2] + 2 * margin,
-            "height": box[3] + 2 * margin,
-            "scale": 1,
-        }
+        left, top = (min(box[i] for box in boxes) - margin for i in (0, 1))
+        right, bottom = (max(box[i] for box in boxes) + margin for i in (2, 3))
+        clip = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": 1}
         shot = self.develop("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
