@@ -262,7 +262,8 @@ def _shares(probs: Floats, question: int) -> Floats:
     part[1 : 1 + question] = 1
     part[[0, 1 + question, -1]] = 0
     member = np.eye(3, dtype=np.float32)[part]  # (T, 3)
-    return (member / member.sum(0)).T @ (probs @ member)
+    shares: Floats = (member / member.sum(0)).T @ (probs @ member)
+    return shares
 
 
 def pack_attention(probs: Floats, most_bytes: int = ATTENTION_BYTES) -> dict[str, Any]:

@@ -22,6 +22,7 @@ QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND", "--lang=en",
+    "--hide-scrollbars",
 )  # fmt: skip
 
 
@@ -110,8 +111,9 @@ class Browser:
             ".map(b => [b.left + scrollX, b.top + scrollY, b.right + scrollX, b.bottom + scrollY])",
             selectors,
         )
-        left, top = (min(box[i] for box in boxes) - margin for i in (0, 1))
+        left, top = (max(0, min(box[i] for box in boxes) - margin) for i in (0, 1))
         right, bottom = (max(box[i] for box in boxes) + margin for i in (2, 3))
+        right = min(right, self.run("return innerWidth"))
         clip = {"x": left, "y": top, "width": right - left, "height": bottom - top, "scale": 1}
         shot = self.develop("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(shot["data"])

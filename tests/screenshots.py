@@ -34,7 +34,7 @@ def page_of(answerer: Answerer, example: SquadExample, name: str, file: str) -> 
 def main(model: str) -> None:
     """Write three pictures: context and windows; attention, dark; spans and layers."""
     answerer = Answerer.load(model, device="cpu")
-    with tempfile.TemporaryDirectory() as folder, open_browser((1080, 860)) as browser:
+    with tempfile.TemporaryDirectory() as folder, open_browser((1240, 900)) as browser:
         examples = read_squad(write_demo(folder).dev).examples
         answered = next(e for e in examples if e.id.startswith("dev/long/") and e.answers)
         impossible = next(e for e in examples if e.id.startswith("dev/long/") and not e.answers)
@@ -49,7 +49,9 @@ def main(model: str) -> None:
             browser.open(page)
             picture = Image.open(io.BytesIO(browser.picture_of(*sections)))
             path = DOCS / f"explain-{name}.png"
-            picture.convert("RGB").quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+            picture.convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE).save(
+                path, optimize=True
+            )
             size = path.stat().st_size
             assert size <= MOST_BYTES, f"{path} has {size} bytes"
             print(f"{path}: {size:,} bytes; {example.id}")
