@@ -16,11 +16,10 @@ import math
 import sys
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import MOST_ANSWERS, AnswerOptions, check_range
+from eval.options import MOST_ANSWERS, AnswerOptions, check_range, read_context
 from minibert.strict_json import parse_object, shown
 
 if TYPE_CHECKING:
@@ -63,17 +62,7 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     context = options.context
     if options.context_file is not None:
-        try:
-            context = Path(options.context_file).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"--context-file {options.context_file} is not UTF-8 text (byte {error.start})"
-            ) from None
-        except OSError as error:
-            raise UsageError(
-                f"--context-file {options.context_file} cannot be read ({error.strerror})"
-            ) from None
-
+        context = read_context("--context-file", options.context_file)
     answerer = options.load()
     if options.question is None or context is None:
         return _answer_lines(answerer, sys.stdin.buffer, options.top)

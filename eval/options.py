@@ -1,7 +1,8 @@
-"""The options that `eval.predict` and `eval.answer` share: which model, which windows, where."""
+"""The options that the commands which answer share: which model, which windows, where."""
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option
@@ -99,3 +100,17 @@ def check_range(name: str, value: int | None, least: int, most: int | None = Non
     if value is not None and (value < least or (most is not None and value > most)):
         wanted = f"at least {least}" if most is None else f"{least} to {most}"
         raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
+
+
+def read_context(flag: str, path: str) -> str:
+    """The text of a file; a byte-order mark is no part of it.
+
+    Raises:
+        UsageError: it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{flag} {path} is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UsageError(f"{flag} {path} cannot be read ({error.strerror})") from None

@@ -14,6 +14,8 @@ class Place:
         self.folder, self.run = folder, folder / "run"
         folder.mkdir(parents=True, exist_ok=True)
         write_little(folder)
+        self.context = folder / "context.txt"
+        self.context.write_text(CONTEXT)
 
     def words(self, command: str, out: Path) -> list[str]:
         """The command line of a command, with what it writes at or below `out`."""
@@ -31,10 +33,14 @@ class Place:
                 *("--model", str(self.run), "--question", "who named the river ?"),
                 *("--context", CONTEXT, "--top", "9"),
             ],
+            "eval.explain": [
+                *("--model", str(self.run), "--question", "who named the river ?"),
+                *("--context", str(self.context), "--out", str(out), "--steps", "8"),
+            ],
             "data.windows": ["--model", str(self.run / "best"), "--data-file", dev],
             "data.download": [],
         }[command]
 
 
-WRITING = ("train.squad", "eval.predict", "eval.squad")
+WRITING = ("train.squad", "eval.predict", "eval.squad", "eval.explain")
 COMMANDS = (*WRITING, "eval.answer", "data.windows", "data.download")

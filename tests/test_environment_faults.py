@@ -75,6 +75,7 @@ def limited(size: int) -> Callable[[], None]:
         ("eval.predict", 600),
         ("eval.predict", 1500),
         ("eval.squad", 300),
+        ("eval.explain", 30000),
         ("train.squad", 300),
         ("train.squad", 1000),
         ("train.squad", 8000),
@@ -196,6 +197,7 @@ def test_any_name_serves_as_a_path(tmp_path: Path, name: str) -> None:
         ("eval.predict", odd.folder / "predictions"),
         ("eval.squad", odd.folder / name),
         ("eval.answer", odd.folder),
+        ("eval.explain", odd.folder / "page.html"),
         ("data.windows", odd.folder),
     ):
         status, output, errors = run(command, odd.words(command, out))
@@ -238,8 +240,10 @@ def test_a_reader_that_has_left_is_no_error(place: Place, tmp_path: Path, comman
     for words in (place.words(command, tmp_path / "out"), ["--help"]):
         assert run(command, words, stdout=writing) == (0, "", "")
     os.close(writing)
-    if command in WRITING:  # what was asked for is there all the same
-        out = tmp_path / "out"
+    out = tmp_path / "out"
+    if command == "eval.explain":
+        assert out.read_bytes().endswith(b"</html>\n")
+    elif command in WRITING:  # what was asked for is there all the same
         assert json.loads((out / "metrics.json" if out.is_dir() else out).read_bytes())["f1"] >= 0
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "eval.squad",
     "eval.predict",
     "eval.answer",
+    "eval.explain",
     "eval.fill",
     "data.windows",
     "data.vocabulary",
@@ -107,6 +108,12 @@ def test_the_packages_are_the_four_that_pyproject_lists() -> None:
     assert sorted(listed) == sorted(str(folder).replace("/", ".") for folder in nested)
     assert {name.split(".")[0] for name in listed} == set(PACKAGES)
     assert project["tool"]["setuptools"]["package-dir"] == {"": "."}
+    data = project["tool"]["setuptools"]["package-data"]
+    for package in PACKAGES:  # a wheel has every file that is no module, too
+        others = {path for path in (ROOT / package).rglob("*.*") if path.is_file()}
+        others -= {path for path in others if path.suffix in (".py", ".pyc")}
+        packed = {path for way in data.get(package, ()) for path in (ROOT / package).glob(way)}
+        assert others <= packed, sorted(others - packed)
     assert "Private :: Do Not Upload" in project["project"]["classifiers"]
 
 
