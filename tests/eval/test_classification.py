@@ -70,6 +70,7 @@ def test_rates_and_confusion(kind, sklearn):
     [
         ([0, 0, 1, 1], [0, 0, 0, 0]),  # 1 is never predicted, 2 and 3 do not occur
         ([0, 0, 2, 2], [1, 1, 1, 1]),  # nothing is right, and 1 has no text
+        ([0, 0, 2, 2], [0, 1, 2, 2]),  # 1 has no text, but occurs: it counts
         ([3, 3], [3, 3]),
     ],
 )
