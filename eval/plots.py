@@ -1,8 +1,8 @@
 """Pictures: training curves, the scorer's curves and histograms, scores against the null threshold.
 
-The only file that imports matplotlib, and only when a picture is drawn. Without it one line on
-stderr says which picture was skipped, and the caller goes on. The file's ending (.png, .svg, .pdf)
-chooses its format.
+The only file that imports matplotlib, and only when a picture is drawn; a classifier's pictures
+(eval/class_plots.py) begin and end here too. Without it one line on stderr says which picture was
+skipped, and the caller goes on. The file's ending (.png, .svg, .pdf) chooses its format.
 """
 
 import math
@@ -28,9 +28,9 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
 
     Args:
         log_lines: the lines of log.jsonl. Read are {"event": "update", "update", "epoch", "loss",
-            "lr"} and {"event": "eval", "update", "epoch", "loss", "exact", "f1", "accuracy"};
-            `update` counts from 1, the losses are means per window or masked token, the scores are
-            percents. Other events and missing or null values are passed over.
+            "lr"} and {"event": "eval", "update", "epoch", "loss", "exact", "f1", "macro_f1",
+            "accuracy"}; `update` counts from 1, the losses are means per window, text or masked
+            token, the scores are percents. Other events and missing or null values are passed over.
         path: file to write.
 
     Returns:
@@ -43,6 +43,7 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     dev_scores = {
         "F1": _points(evals, "f1"),
         "exact match": _points(evals, "exact"),
+        "macro F1": _points(evals, "macro_f1"),
         "accuracy": _points(evals, "accuracy"),
     }
     rates = _points(updates, "lr")
@@ -52,7 +53,7 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
         print(f"skipped the picture {path}: the log has nothing to draw yet", file=sys.stderr)
         return None
     heights = {"loss": 3.6, "score": 2.6, "rate": 1.6}  # inches
-    figure = _figure(path, 7.5, 0.4 + sum(heights[name] for name in panels))
+    figure = new_figure(path, 7.5, 0.4 + sum(heights[name] for name in panels))
     if figure is None:
         return None
     grid = figure.subplots(
@@ -62,12 +63,12 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     if "loss" in axes:
         _losses(axes["loss"], updates, dev_losses)
     if "score" in axes:
-        for (label, points), color in zip(dev_scores.items(), (RED, GREY, RED), strict=True):
+        for (label, points), color in zip(dev_scores.items(), (RED, GREY, RED, BLUE), strict=True):
             if points:
                 label += f", best {max(value for _, value in points):.1f}"
                 axes["score"].plot(*_columns(points), "o-", color=color, ms=4, label=label)
         axes["score"].set_ylabel("dev score (%)")
-        _legend(axes["score"])
+        legend_above(axes["score"])
     if "rate" in axes:
         axes["rate"].plot(*_columns(rates), color=GREEN)
         axes["rate"].set_ylabel("learning rate")
@@ -76,7 +77,7 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
     last = axes[panels[-1]]
     last.set_xlabel("update (optimizer steps)")
     last.set_xlim(0, max(x["update"] for x in updates + evals) * 1.02)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _losses(axes: "Axes", updates: list[Any], dev: list[tuple[float, float]]) -> None:
@@ -90,7 +91,8 @@ def _losses(axes: "Axes", updates: list[Any], dev: list[tuple[float, float]]) ->
         axes.plot(steps, values, color=BLUE, alpha=0.25 if smooth else 1, lw=0.8, label=label)
     if smooth:
         label = f"mean of {width} updates"
-        axes.plot(steps, centred_mean(values, width), color=BLUE, lw=1.8, label=label)
+        inner = slice(width // 2, -(width // 2))  # at the ends it would be the mean of a few
+        axes.plot(steps[inner], centred_mean(values, width)[inner], color=BLUE, lw=1.8, label=label)
     by_epoch: dict[int, list[tuple[float, float]]] = {}
     for x, point in zip(updates, losses, strict=True):
         by_epoch.setdefault(x["epoch"], []).append(point)
@@ -108,7 +110,7 @@ def _losses(axes: "Axes", updates: list[Any], dev: list[tuple[float, float]]) ->
     # A few wild updates must not flatten the rest of the curve.
     shown = sorted(values)[: max(1, round(0.995 * len(values)))] + [value for _, value in dev]
     axes.set_ylim(0, max(shown) * 1.08 or 1)
-    _legend(axes)
+    legend_above(axes)
 
 
 def centred_mean(values: Sequence[float], width: int) -> list[float]:
@@ -140,7 +142,7 @@ def threshold_picture(
         path: file to write.
         threshold: the run's, in logits.
     """
-    figure = _figure(path, 7.0, 4.2)
+    figure = new_figure(path, 7.0, 4.2)
     if figure is None:
         return None
     axes = figure.subplots()
@@ -153,8 +155,8 @@ def threshold_picture(
         axes.axvline(threshold, color=GREY, lw=1, ls="--", label=f"this run, {threshold:g}")
     axes.set_xlabel("null threshold (logits): higher answers more questions")
     axes.set_ylabel("score (% of all questions)")
-    _legend(axes)
-    return _save(figure, path)
+    legend_above(axes)
+    return save_figure(figure, path)
 
 
 def scorer_pictures(
@@ -192,7 +194,7 @@ def scorer_pictures(
 
 def precision_recall_picture(curve: "Curve", path: str | Path, measure: str) -> Path | None:
     """One precision-recall curve; `measure` says what counts as right."""
-    figure = _figure(path, 5.0, 4.2)
+    figure = new_figure(path, 5.0, 4.2)
     if figure is None:
         return None
     axes = figure.subplots()
@@ -200,12 +202,12 @@ def precision_recall_picture(curve: "Curve", path: str | Path, measure: str) -> 
     axes.step(curve.recalls, curve.precisions, where="post", color=BLUE)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.set_title(f"{measure}: average precision {curve.average_precision:.1f} %", fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def na_prob_picture(values: Sequence[float], path: str | Path, what: str) -> Path | None:
     """Histogram of no-answer probabilities, 20 bins from 0 to 1, as shares of the questions."""
-    figure = _figure(path, 5.0, 4.2)
+    figure = new_figure(path, 5.0, 4.2)
     if figure is None:
         return None
     axes = figure.subplots()
@@ -215,10 +217,10 @@ def na_prob_picture(values: Sequence[float], path: str | Path, what: str) -> Pat
     outside = sum(not 0.0 <= value <= 1.0 for value in values)
     note = f"\n{outside:,} lie outside 0 to 1 and are not shown" if outside else ""
     axes.set_title(f"{len(values):,} {what}{note}", fontsize=11)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(path: str | Path, width: float, height: float) -> "Figure | None":
+def new_figure(path: str | Path, width: float, height: float) -> "Figure | None":
     """An empty figure of that many inches, or None and a line on stderr without matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -229,7 +231,7 @@ def _figure(path: str | Path, width: float, height: float) -> "Figure | None":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _legend(axes: "Axes") -> None:
+def legend_above(axes: "Axes") -> None:
     """One row above the axes, where it can cover no curve."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
@@ -239,15 +241,19 @@ def _legend(axes: "Axes") -> None:
         )  # fmt: skip
 
 
-def _save(figure: "Figure", path: str | Path) -> Path:
+def save_figure(figure: "Figure", path: str | Path, *, grid: bool = True) -> Path:
+    """Write a picture in the house's style, whole or not at all."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e5e7eb", lw=0.8)
-        axes.set_axisbelow(True)
+        if grid:
+            axes.grid(axis="y", color="#e5e7eb", lw=0.8)
+            axes.set_axisbelow(True)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = BytesIO()
-    figure.savefig(drawn, dpi=140, format=path.suffix.removeprefix(".") or "png")
+    file_format = path.suffix.removeprefix(".") or "png"
+    # tight: whatever the layout does, nothing at the edge is cut off
+    figure.savefig(drawn, dpi=140, format=file_format, bbox_inches="tight", pad_inches=0.08)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(drawn.getvalue())

@@ -1,11 +1,12 @@
 """BERT in plain PyTorch, without padding: config, packed batches, encoder, heads, weights.
 
-    BertConfig                  sizes and rates of an encoder, as in config.json
-    BertForMaskedLM             encoder and masked-LM head, its decoder tied to the embeddings
-    BertForQuestionAnswering    encoder and span head; from_pretrained, save_pretrained
-    BertModel                   embeddings and layers
-    PackedBatch                 the tokens of a batch without padding
-    SpanLogits                  what the question answering model puts out
+    BertConfig                      sizes and rates of an encoder, as in config.json
+    BertForMaskedLM                 encoder and masked-LM head, its decoder tied to the embeddings
+    BertForQuestionAnswering        encoder and span head; from_pretrained, save_pretrained
+    BertForSequenceClassification   encoder, pooler and a classifier of the whole text
+    BertModel                       embeddings and layers
+    PackedBatch                     the tokens of a batch without padding
+    SpanLogits                      what the question answering model puts out
 
 These public names are loaded when first used, so that `--help` need not wait for torch.
 """
@@ -16,13 +17,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minibert.config import BertConfig
     from minibert.encoder import BertModel
-    from minibert.heads import BertForMaskedLM, BertForQuestionAnswering, SpanLogits
+    from minibert.heads import (
+        BertForMaskedLM,
+        BertForQuestionAnswering,
+        BertForSequenceClassification,
+        SpanLogits,
+    )
     from minibert.packing import PackedBatch
 
 _HOMES = {
     "BertConfig": "minibert.config",
     "BertForMaskedLM": "minibert.heads",
     "BertForQuestionAnswering": "minibert.heads",
+    "BertForSequenceClassification": "minibert.heads",
     "BertModel": "minibert.encoder",
     "PackedBatch": "minibert.packing",
     "SpanLogits": "minibert.heads",
@@ -32,6 +39,7 @@ __all__ = [
     "BertConfig",
     "BertForMaskedLM",
     "BertForQuestionAnswering",
+    "BertForSequenceClassification",
     "BertModel",
     "PackedBatch",
     "SpanLogits",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minibert.labels import UNNAMED_LABELS, check_labels, read_labels
 from minibert.strict_json import read_object, shown
 
 ACTIVATIONS = (
@@ -33,14 +34,17 @@ _DISTILBERT_KEYS = {
     "activation": "hidden_act",
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
+    "seq_classif_dropout": "classifier_dropout",
 }
+_NOT_DISTILBERTS = ("type_vocab_size", "layer_norm_eps", "classifier_dropout")
 
 # Keys of published config.json files that change nothing this project computes.
 _IGNORED_KEYS = frozenset(
-    "_name_or_path architectures bos_token_id classifier_dropout directionality dtype eos_token_id "
-    "finetuning_task gradient_checkpointing id2label label2id output_past pooler_fc_size "
-    "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type "
-    "problem_type seq_classif_dropout sinusoidal_pos_embds tie_weights_ tie_word_embeddings "
+    "_name_or_path architectures bos_token_id directionality dtype eos_token_id "
+    "finetuning_task gradient_checkpointing id2label label2id num_labels output_past "
+    "pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head "
+    "pooler_type "
+    "seq_classif_dropout sinusoidal_pos_embds tie_weights_ tie_word_embeddings "
     "torch_dtype transformers_version use_cache output_attentions output_hidden_states "
     "chunk_size_feed_forward return_dict sep_token_id cls_token_id".split()
 )
@@ -78,6 +82,12 @@ class BertConfig:
         layer_norm_eps: inside the square root of every LayerNorm.
         pad_token_id: id of [PAD]; packed batches never hold it.
         qa_dropout: before the span head (DistilBERT only; BERT has none there).
+        classifier_dropout: before the classifier (DistilBERT: seq_classif_dropout); None means
+            hidden_dropout_prob.
+        labels: names of the classes in the order of their numbers. In config.json they are
+            id2label and label2id; models of other tasks have none.
+        problem_type: None or "single_label_classification" for one class a text; a classifier
+            of any other type is refused.
     """
 
     model_type: str = "bert"
@@ -95,6 +105,9 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
     qa_dropout: float = 0.0
+    classifier_dropout: float | None = None
+    labels: tuple[str, ...] = UNNAMED_LABELS
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
@@ -103,7 +116,10 @@ class BertConfig:
                 raise ValueError(
                     f"{name} is {shown(value)}, expected a whole number from 1 to {most}"
                 )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "qa_dropout"):
+        rates = ["hidden_dropout_prob", "attention_probs_dropout_prob", "qa_dropout"]
+        if self.classifier_dropout is not None:
+            rates.append("classifier_dropout")
+        for name in rates:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ValueError(f"{name} is {shown(value)}, expected a rate from 0 to below 1")
@@ -134,11 +150,29 @@ class BertConfig:
                 f"pad_token_id is {shown(self.pad_token_id)}, expected a whole number from 0 to "
                 f"below vocab_size, {self.vocab_size}"
             )
+        check_labels(self.labels)
+        if not isinstance(self.problem_type, str | None):
+            raise ValueError(f"problem_type is {shown(self.problem_type)}, expected a word")
 
     @property
     def head_size(self) -> int:
         """Width of one attention head (K)."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes (C)."""
+        return len(self.labels)
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Number of a class -> its name."""
+        return dict(enumerate(self.labels))
+
+    @property
+    def label2id(self) -> dict[str, int]:
+        """Name of a class -> its number."""
+        return {name: number for number, name in enumerate(self.labels)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BertConfig":
@@ -162,15 +196,18 @@ class BertConfig:
                 raise ValueError(
                     f"config.json has {key} {shown(values[key])}, expected {accepted[0]!r}"
                 )
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = {field.name for field in dataclasses.fields(cls)} - {"labels"}
         chosen: dict[str, Any] = {}
         unknown = []
         if family == "distilbert":
-            chosen |= {"num_hidden_layers": 6, "type_vocab_size": 0, "qa_dropout": 0.1}
+            chosen |= {"num_hidden_layers": 6, "type_vocab_size": 0}
+            chosen |= {"qa_dropout": 0.1, "classifier_dropout": 0.2}
+        if (labels := read_labels(values)) is not None:
+            chosen["labels"] = labels
         for key, value in values.items():
             name = _DISTILBERT_KEYS.get(key, key) if family == "distilbert" else key
             # DistilBERT has no token types and one fixed eps, whatever its config.json says.
-            if family == "distilbert" and name in ("type_vocab_size", "layer_norm_eps"):
+            if family == "distilbert" and key in _NOT_DISTILBERTS:
                 continue
             if family == "bert" and name == "qa_dropout":
                 continue
@@ -203,10 +240,18 @@ class BertConfig:
     def to_dict(self) -> dict[str, Any]:
         """The contents of a config.json that transformers reads back to the same model."""
         values = dataclasses.asdict(self)
+        del values["labels"]
+        if self.labels != UNNAMED_LABELS:
+            values["id2label"] = {str(number): name for number, name in self.id2label.items()}
+            values["label2id"] = self.label2id
+        if self.problem_type is None:
+            del values["problem_type"]
         if self.model_type == "bert":
             del values["qa_dropout"]
             values["position_embedding_type"] = "absolute"
             return values
         del values["type_vocab_size"], values["layer_norm_eps"]
+        if self.classifier_dropout is None:  # here transformers expects a number
+            values["classifier_dropout"] = self.hidden_dropout_prob
         ours_to_theirs = {ours: theirs for theirs, ours in _DISTILBERT_KEYS.items()}
         return {ours_to_theirs.get(key, key): value for key, value in values.items()}

@@ -1,7 +1,8 @@
-"""What stands on the encoder for a task: span head, masked-LM head, and their losses.
+"""What stands on the encoder for a task: span head, masked-LM head, classifier, and their losses.
 
-BertForQuestionAnswering    encoder -> dropout (DistilBERT) -> span (D -> 2)
-BertForMaskedLM             encoder -> rows -> transform -> decoder (word embeddings, tied)
+BertForQuestionAnswering        encoder -> dropout (DistilBERT) -> span (D -> 2)
+BertForMaskedLM                 encoder -> rows -> transform -> decoder (word embeddings, tied)
+BertForSequenceClassification   encoder -> [CLS] -> pooler -> dropout -> classifier (D -> C)
 """
 
 from typing import NamedTuple
@@ -14,8 +15,9 @@ from minibert.config import BertConfig
 from minibert.dropout import Dropout
 from minibert.encoder import Activation, initialise
 from minibert.packing import PackedBatch
+from minibert.strict_json import shown
 from minibert.task_model import TaskModel
-from minibert.weight_names import MASKED_LM, QUESTION_ANSWERING
+from minibert.weight_names import MASKED_LM, QUESTION_ANSWERING, SEQUENCE_CLASSIFICATION
 
 
 class SpanLogits(NamedTuple):
@@ -161,3 +163,74 @@ def masked_lm_loss_sum(logits: Tensor, labels: Tensor, weights: Tensor) -> Tenso
         logits = logits.float()
     losses = F.cross_entropy(logits, labels, reduction="none")  # (M,)
     return (losses * weights).sum()
+
+
+class Pooler(nn.Module):
+    """What stands for a whole sequence: its first token, [CLS], through a layer of its own.
+
+    With tanh in BERT (Devlin et al. 2019, section 3.1; trained by next-sentence prediction), with
+    ReLU in DistilBERT, whose files call it pre_classifier.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = Activation("tanh" if config.model_type == "bert" else "relu")
+        initialise(self.dense, config.initializer_range)
+
+    def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
+        """(N, D) -> (B, D)."""
+        first_tokens = hidden_states.index_select(0, batch.cu_seqlens[:-1])  # (B, D)
+        return self.activation(self.dense(first_tokens))  # type: ignore[no-any-return]
+
+
+class BertForSequenceClassification(TaskModel):
+    """An encoder that says which of C classes a text belongs to (Devlin et al. 2019, section 4.1).
+
+    The classes are `config.labels`.
+    """
+
+    task = SEQUENCE_CLASSIFICATION
+
+    def make_head(self) -> None:
+        config = self.config
+        if config.num_labels < 2 or config.problem_type not in (
+            None,
+            "single_label_classification",
+        ):
+            raise ValueError(
+                f"the config has problem_type {shown(config.problem_type)} and "
+                f"{config.num_labels} labels, expected single_label_classification and at least 2"
+            )
+        rate = config.classifier_dropout
+        self.pooler = Pooler(config)
+        self.dropout = Dropout(config.hidden_dropout_prob if rate is None else rate)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        initialise(self.classifier, config.initializer_range)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Packed ids -> scores of the classes (B, C)."""
+        pooled = self.pooler(self.encoder(batch), batch)  # (B, D)
+        return self.classifier(self.dropout(pooled))  # type: ignore[no-any-return]
+
+
+def classification_loss_sum(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of every text times the weight of its class, summed.
+
+    Args:
+        logits: (B, C); the softmax is computed in float32.
+        labels: (B,) int64, the right classes.
+        class_weights: (C,) float, None for 1 each.
+
+    Returns:
+        Scalar float32 (float64 for float64 logits). Divided by the sum of its texts' weights,
+        `class_weights[labels].sum()` (their number, without weights) over the whole update, it is
+        the weighted mean, which torch's and transformers' cross-entropy is over one batch.
+    """
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    if class_weights is not None:
+        class_weights = class_weights.to(logits.dtype)
+    return F.cross_entropy(logits, labels, class_weights, reduction="sum")

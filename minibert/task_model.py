@@ -1,6 +1,8 @@
 """What the models of all tasks share: an encoder, a head, files in and out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -10,6 +12,7 @@ from torch import nn
 from minibert.config import BertConfig
 from minibert.encoder import BertModel
 from minibert.hub import ModelFiles, find_model
+from minibert.labels import UNNAMED_LABELS
 from minibert.weight_names import Task
 from minibert.weights import LoadReport, load_weights, read_tensors, save_weights
 
@@ -28,6 +31,8 @@ class TaskModel(nn.Module, ABC):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
+        if not self.task.has_classes:  # a config.json with classes is one of a classifier
+            config = replace(config, labels=UNNAMED_LABELS, problem_type=None)
         self.config = config
         self.load_report: LoadReport | None = None
         self.encoder = BertModel(config)
@@ -43,6 +48,7 @@ class TaskModel(nn.Module, ABC):
         name_or_folder: str | Path | ModelFiles,
         *,
         new_head: bool = False,
+        labels: Sequence[str] | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Self:
@@ -53,7 +59,10 @@ class TaskModel(nn.Module, ABC):
                 layout, a run folder (its best/ is meant), or "embedded"; or files that `find_model`
                 found.
             new_head: allow a checkpoint without this task's head; the head is then new and must be
-                trained.
+                trained. A pooler that the checkpoint has is loaded all the same.
+            labels: names of the classes of a classifier; None means those of config.json, which are
+                LABEL_0 and LABEL_1 where it names none. With a new head they may differ from the
+                checkpoint's: its classifier is then left aside.
             revision: Hub branch, tag or commit.
             local_files_only: never ask the network.
 
@@ -64,16 +73,23 @@ class TaskModel(nn.Module, ABC):
         if not isinstance(files, ModelFiles):
             files = find_model(files, revision=revision, local_files_only=local_files_only)
         config = BertConfig.from_file(files.folder / "config.json")
+        if labels is not None and not cls.task.has_classes:
+            raise ValueError(f"labels are given, but {cls.__name__} has no classes")
         tensors = read_tensors(files.folder)
-        with torch.device("meta"):  # no time spent on random weights that are replaced at once
-            model = cls(config)
+        other_classes = labels is not None and tuple(labels) != config.labels
         try:
-            ledger = load_weights(model, config, cls.task, tensors, new_head)
+            if labels is not None and other_classes:
+                config = replace(config, labels=tuple(labels), problem_type=None)
+            with torch.device("meta"):  # no time spent on random weights that are replaced at once
+                model = cls(config)
+            ledger = load_weights(model, config, cls.task, tensors, new_head, other_classes)
         except ValueError as error:
             raise ValueError(f"{files.source}: {error}") from None
         model.load_report = LoadReport(files.source, files.commit, *ledger)
         if model.load_report.new:
+            loaded = {k: p for k, p in model.named_parameters() if k in model.load_report.loaded}
             model.make_head()
+            model.load_state_dict(loaded, strict=False, assign=True)  # a pooler that the file had
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:

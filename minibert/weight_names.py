@@ -44,34 +44,36 @@ class Task:
 
     Attributes:
         architecture: class name in config.json, after the family's own prefix.
-        head: family -> ours -> theirs, as in the encoder's table. A head may be new, as a whole.
+        head: family -> ours -> theirs, as in the encoder's table; {prefix} is the encoder's. A head
+            may be new, as a whole, or but for what came with the encoder.
         ignored: full-match patterns of file names that may be present and are not used.
         tied: family -> name in the file -> the parameter of ours that it is a second copy of. It
             may be present, and must then be equal.
+        with_encoder: family -> the head's parts that an encoder's own checkpoint may have.
+        has_classes: whether the head's size is the number of labels in config.json.
     """
 
     architecture: str
     head: dict[str, dict[str, str]]
     ignored: tuple[str, ...]
     tied: dict[str, dict[str, str]] = field(default_factory=dict)
+    with_encoder: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    has_classes: bool = False
 
 
-# What no task uses: stored position ids, next-sentence and classifier heads with their pooler.
-_NEVER_USED = (
-    r"embeddings\.position_ids",
-    r"pooler\.dense\.(weight|bias)",
-    r"cls\.seq_relationship\.(weight|bias)",
-    r"(pre_)?classifier\.(weight|bias)",
+# What no task uses: stored position ids, the next-sentence head.
+_NEVER_USED = (r"embeddings\.position_ids", r"cls\.seq_relationship\.(weight|bias)")
+_SPAN_HEAD = r"qa_outputs\.(weight|bias)"
+_MASKED_LM_HEAD = (
+    r"cls\.predictions\..+",
+    r"vocab_(transform|layer_norm|projector)\.(weight|bias)",
 )
+_CLASSIFIER = (r"pooler\.dense\.(weight|bias)", r"(pre_)?classifier\.(weight|bias)")
 
 QUESTION_ANSWERING = Task(
     architecture="ForQuestionAnswering",
     head={"bert": {"span": "qa_outputs"}, "distilbert": {"span": "qa_outputs"}},
-    ignored=(
-        *_NEVER_USED,
-        r"cls\.predictions\..+",
-        r"vocab_(transform|layer_norm|projector)\.(weight|bias)",
-    ),
+    ignored=(*_NEVER_USED, *_MASKED_LM_HEAD, *_CLASSIFIER),
 )
 
 # transformers 5 leaves the second copies out; google-research/bert's files, converted, have them.
@@ -89,7 +91,7 @@ MASKED_LM = Task(
             "decoder": "vocab_projector",
         },
     },
-    ignored=(*_NEVER_USED, r"qa_outputs\.(weight|bias)"),
+    ignored=(*_NEVER_USED, _SPAN_HEAD, *_CLASSIFIER),
     tied={
         "bert": {
             "cls.predictions.decoder.weight": "encoder.embeddings.word.weight",
@@ -97,6 +99,18 @@ MASKED_LM = Task(
         },
         "distilbert": {"vocab_projector.weight": "encoder.embeddings.word.weight"},
     },
+)
+
+# BERT's pooler comes from its pretraining (next-sentence prediction); DistilBERT has none there.
+SEQUENCE_CLASSIFICATION = Task(
+    architecture="ForSequenceClassification",
+    head={
+        "bert": {"pooler.dense": "{prefix}pooler.dense", "classifier": "classifier"},
+        "distilbert": {"pooler.dense": "pre_classifier", "classifier": "classifier"},
+    },
+    ignored=(*_NEVER_USED, _SPAN_HEAD, *_MASKED_LM_HEAD),
+    with_encoder={"bert": ("pooler",)},
+    has_classes=True,
 )
 
 
@@ -120,6 +134,6 @@ def their_names(
             template = re.sub(r"layers\.\d+\.", "layers.{i}.", module.removeprefix("encoder."))
             theirs = prefix + table[template].format(i=layer[1] if layer else "")
         else:
-            theirs = task.head[config.model_type][module]
+            theirs = task.head[config.model_type][module].format(prefix=prefix)
         names[parameter] = f"{theirs}.{kind}"
     return names

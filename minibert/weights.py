@@ -86,7 +86,12 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def load_weights(
-    model: nn.Module, config: BertConfig, task: Task, tensors: dict[str, Tensor], new_head: bool
+    model: nn.Module,
+    config: BertConfig,
+    task: Task,
+    tensors: dict[str, Tensor],
+    new_head: bool,
+    other_classes: bool = False,
 ) -> tuple[tuple[str, ...], ...]:
     """Put a checkpoint's tensors into a model, completely or not at all.
 
@@ -96,6 +101,8 @@ def load_weights(
         task: the model's.
         tensors: from `read_tensors`; any float dtype, loaded as float32.
         new_head: whether the task's head may be absent from the file.
+        other_classes: the file's head tells other classes apart: all of it is left aside but for
+            what came with the encoder.
 
     Returns:
         (loaded, tied, ignored, new) names, as in LoadReport; new parameters are left as they are.
@@ -117,15 +124,20 @@ def load_weights(
             problems.append(f"duplicate: {name} and {found[plain][0]}")
         found[plain] = (name, tensor)
 
-    loaded, new, state = [], [], {}
+    head = {name for name in parameters if not name.startswith("encoder.")}
+    from_encoder = {n for n in head if n.startswith(task.with_encoder.get(config.model_type, ()))}
+    loaded, new, ignored, state = [], [], [], {}
     for ours, plain in theirs.items():
-        is_head = not ours.startswith("encoder.")
+        problem = "missing"
+        if other_classes and plain in found and ours in head - from_encoder:
+            problem = "of other classes"
+            ignored.append(found.pop(plain)[0])
         if plain not in found:
-            if is_head and new_head:
+            if ours in head and new_head:
                 new.append(ours)
             else:
-                hint = " (a new head must be asked for: new_head=True)" if is_head else ""
-                problems.append(f"missing: {plain}{hint}")
+                hint = " (a new head must be asked for: new_head=True)" if ours in head else ""
+                problems.append(f"{problem}: {plain}{hint}")
             continue
         _, tensor = found.pop(plain)
         wanted = parameters[ours].shape
@@ -138,9 +150,9 @@ def load_weights(
         else:
             state[ours] = tensor
             loaded.append(ours)
-    if new and len(new) != sum(not name.startswith("encoder.") for name in parameters):
+    if new and set(new) not in (head, head - from_encoder):
         problems.append(f"incomplete head: only {new} missing")
-    tied, ignored = [], []
+    tied = []
     for copy, ours in task.tied.get(config.model_type, {}).items():
         if copy in found and ours in state:
             name, tensor = found.pop(copy)

@@ -54,7 +54,10 @@ THIRD_PARTY = {
     "train": {"torch", "safetensors", "numpy", "tqdm"},
 }
 # They take arrays and plain values: nothing they import, however late, may lead to a model.
-WITHOUT_MODEL = ("eval.spans", "eval.squad", "eval.classification")
+WITHOUT_MODEL = (
+    *("eval.spans", "eval.squad"),
+    *("eval.classification", "eval.class_curves", "eval.paired"),
+)
 HEAVY = ("torch", "matplotlib", "tokenizers", "safetensors", "huggingface_hub", "nltk")
 
 SOURCES = {

@@ -3,7 +3,8 @@
 For each family it writes, into a folder beside this file, a tiny model of random weights as
 transformers saves it (config.json, model.safetensors) and activations.safetensors: the inputs, and
 under "normal." and "small." what the stages put out, computed in float64 and rounded to float32.
-masked_lm.safetensors has a masked-LM head for the same encoder, and what its parts put out.
+masked_lm.safetensors and classifier.safetensors have a masked-LM head and a classifier for the same
+encoder, and what their parts put out.
 Run again, it says by how much the new activations differ from the old ones.
 """
 
@@ -23,6 +24,7 @@ from tests.golden.stages import GOLDEN, SMALL, small_stage_names
 # All sizes are odd or unlike each other, so that no two dimensions can be mistaken.
 SEED, B, T, D, H, F, L, V, POSITIONS = 20181011, 3, 7, 24, 4, 37, 2, 101, 11
 LENGTHS = (7, 2, 5)
+LABELS = tuple("neutral anti-vax pro-vax unsure spam".split())
 _SMALL_NAMES = re.compile(
     r"embeddings|attention\.(output|out_lin)|(sa|output)_layer_norm|layer\.\d+\.output|ffn\.lin2"
 )
@@ -75,20 +77,32 @@ def their_config(family: str, **values: Any) -> Any:
     return DistilBertConfig(**{renamed.get(key, key): value for key, value in values.items()})
 
 
+# task -> family -> our part of the head -> the module of transformers' that puts out the same
 _THEIR_HEADS = {
-    "bert": {
-        "transform.dense": "cls.predictions.transform.dense",
-        "transform.activation": "cls.predictions.transform.transform_act_fn",
-        "transform": "cls.predictions.transform",
-        "decoder": "cls.predictions",
+    "MaskedLM": {
+        "bert": {
+            "transform.dense": "cls.predictions.transform.dense",
+            "transform.activation": "cls.predictions.transform.transform_act_fn",
+            "transform": "cls.predictions.transform",
+            "decoder": "cls.predictions",
+        },
+        "distilbert": {
+            "transform.dense": "vocab_transform",
+            "transform.activation": "activation",
+            "transform": "vocab_layer_norm",
+            "decoder": "vocab_projector",
+        },
     },
-    "distilbert": {
-        "transform.dense": "vocab_transform",
-        "transform.activation": "activation",
-        "transform": "vocab_layer_norm",
-        "decoder": "vocab_projector",
+    "SequenceClassification": {
+        "bert": {
+            "pooler.dense": "bert.pooler.dense",
+            "pooler": "bert.pooler",
+            "classifier": "classifier",
+        },
+        "distilbert": {"pooler.dense": "pre_classifier", "classifier": "classifier"},
     },
 }
+_HEAD_FILES = {"MaskedLM": "masked_lm", "SequenceClassification": "classifier"}
 
 
 def their_model(config: Any, seed: int, task: str = "QuestionAnswering") -> Any:
@@ -215,36 +229,39 @@ def make(family: str, folder: Path) -> None:
         print(f"{path}: same names: {set(old) == set(activations)}; largest difference:")
         print(max(float((old[k] - v).abs().max()) for k, v in activations.items() if k in old))
     save_file(activations, path, {"transformers": transformers.__version__})
-    make_masked_lm(family, config, inputs, folder)
+    make_head(family, config, inputs, folder, "MaskedLM")
+    config.id2label = dict(enumerate(LABELS))
+    config.label2id = {name: number for number, name in enumerate(LABELS)}
+    make_head(family, config, inputs, folder, "SequenceClassification")
     for file in sorted(folder.iterdir()):
         file.chmod(0o644)  # safetensors makes files that only their owner may read
         print(f"{file}: {file.stat().st_size} bytes")
 
 
 @torch.no_grad()
-def make_masked_lm(family: str, config: Any, inputs: dict[str, Tensor], folder: Path) -> None:
-    """Write masked_lm.safetensors: a head under the Hub's names, and its parts' outputs."""
-    model = their_model(config, SEED + 1, "MaskedLM")
+def make_head(family: str, config: Any, inputs: dict[str, Tensor], folder: Path, task: str) -> None:
+    """Write a task's file: its head under the Hub's names, and its parts' outputs."""
+    model = their_model(config, SEED + 1, task)
     left = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     assert left.unexpected_keys == ["qa_outputs.bias", "qa_outputs.weight"]
     tensors = {
         name: parameter.clone()
         for name, parameter in model.named_parameters()
-        if not name.startswith(f"{family}.")
+        if not name.startswith(f"{family}.") or "pooler" in name
     }
     model.double()
     real = inputs["attention_mask"].bool()
-    for stage, theirs in _THEIR_HEADS[family].items():
+    for stage, theirs in _THEIR_HEADS[task][family].items():
 
         def keep(module: nn.Module, args: object, output: Tensor, stage: str = stage) -> None:
-            tensors[f"normal.{stage}"] = output[real].float()
+            tensors[f"normal.{stage}"] = (output[real] if output.dim() == 3 else output).float()
 
         model.get_submodule(theirs).register_forward_hook(keep)
     arguments = {name: inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     if family == "distilbert":
         del arguments["token_type_ids"]
     model(**arguments)
-    save_file(tensors, folder / "masked_lm.safetensors")
+    save_file(tensors, folder / f"{_HEAD_FILES[task]}.safetensors")
 
 
 if __name__ == "__main__":

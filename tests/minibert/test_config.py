@@ -52,6 +52,9 @@ def test_an_empty_bert_config_is_bert_base_uncased() -> None:
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
         "qa_dropout": 0.0,
+        "classifier_dropout": None,
+        "labels": ("LABEL_0", "LABEL_1"),
+        "problem_type": None,
     }
     assert config.head_size == 64
 
@@ -71,6 +74,7 @@ def test_distilberts_keys_map_onto_berts() -> None:
         type_vocab_size=0,
         initializer_range=0.05,
         qa_dropout=0.4,
+        classifier_dropout=0.2,
     )
     empty = BertConfig.from_dict({"model_type": "distilbert"})
     assert (empty.num_hidden_layers, empty.type_vocab_size, empty.qa_dropout) == (6, 0, 0.1)
@@ -86,8 +90,9 @@ def test_distilbert_keeps_its_fixed_eps_and_no_token_types_whatever_the_file_say
     [
         BertConfig(hidden_size=24, num_attention_heads=4, hidden_act="relu", layer_norm_eps=1e-7),
         BertConfig.from_dict(DISTILBERT_BASE),
+        BertConfig(labels=("no", "yes", "?"), problem_type="single_label_classification"),
     ],
-    ids=lambda config: config.model_type,
+    ids=lambda config: f"{config.model_type} {config.num_labels}",
 )
 def test_what_to_dict_writes_reads_back_equal(config: BertConfig) -> None:
     values = json.loads(json.dumps(config.to_dict()))
@@ -126,6 +131,8 @@ def test_unknown_keys_are_named_in_one_warning() -> None:
         ("hidden_dropout_prob", 1.0),
         ("attention_probs_dropout_prob", -0.1),
         ("qa_dropout", "0.1"),
+        ("classifier_dropout", 1.0),
+        ("problem_type", 3),
         ("hidden_dropout_prob", float("nan")),
         ("initializer_range", 0.0),
         ("layer_norm_eps", 0.0),
@@ -139,6 +146,64 @@ def test_unknown_keys_are_named_in_one_warning() -> None:
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is .*expected"):
         BertConfig(**{name: value})
+
+
+@pytest.mark.parametrize("labels", [(), ["a", "b"], ("a", "a"), ("a", 1), None, "ab"])
+def test_labels_that_are_not_different_names_are_refused(labels: Any) -> None:
+    with pytest.raises(ValueError, match=r"^labels are .*expected"):
+        BertConfig(labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ({}, ("LABEL_0", "LABEL_1")),
+        ({"id2label": None, "label2id": None}, ("LABEL_0", "LABEL_1")),
+        ({"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
+        ({"id2label": {1: "b", 0: "a"}, "label2id": {"a": 0, "b": 1}, "num_labels": 2}, ("a", "b")),
+        ({"id2label": {"0": "x"}}, ("x",)),
+    ],
+)
+def test_the_classes_of_a_config_are_named_in_order(
+    values: dict[str, Any], labels: tuple[str, ...]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = BertConfig.from_dict({"model_type": "bert", **values})
+    assert config.labels == labels and config.num_labels == len(labels)
+    assert config.id2label == dict(enumerate(labels))
+    assert [config.label2id[name] for name in labels] == list(range(len(labels)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"id2label": {"0": "a", "2": "b"}},
+        {"id2label": {"0": "a", "one": "b"}},
+        {"id2label": {}},
+        {"id2label": ["a", "b"]},
+        {"id2label": {"0": "a", "1": ["b"]}},
+        {"id2label": {"0": "a", "1": "a"}},
+        {"id2label": {"0": "a", "1": "b"}, "num_labels": 3},
+        {"num_labels": 0},
+        {"num_labels": 10**9},
+        {"num_labels": "2"},
+    ],
+)
+def test_classes_that_are_not_numbered_from_0_with_a_name_each_are_refused(
+    values: dict[str, Any],
+) -> None:
+    with pytest.raises(ValueError, match=r"labels? .*expected|and names 2 classes in id2label"):
+        BertConfig.from_dict({"model_type": "bert", **values})
+
+
+def test_a_label2id_that_contradicts_id2label_is_a_warning_and_id2label_rules() -> None:
+    values = {"model_type": "bert", "id2label": {"0": "no", "1": "yes"}}
+    for label2id in ({"LABEL_0": 0, "LABEL_1": 1}, {"no": 1, "yes": 0}, 7):
+        with pytest.warns(UserWarning, match="label2id .* is not id2label the other way round"):
+            config = BertConfig.from_dict({**values, "label2id": label2id})
+        assert config.to_dict()["label2id"] == {"no": 0, "yes": 1}
 
 
 def test_heads_must_divide_the_width() -> None:

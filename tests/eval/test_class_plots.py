@@ -1,0 +1,101 @@
+"""A classifier's pictures name every class, cover no curve, and are skipped without matplotlib."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from eval.class_curves import precision_recall_curves, reliability, roc_curves
+from eval.class_plots import (
+    _style,
+    confusion_picture,
+    precision_recalls_picture,
+    reliability_picture,
+    roc_picture,
+)
+from eval.classification import confusion_matrix
+from tests.eval.test_plots import saved  # noqa: F401  a fixture
+
+NAMES = ["neutral", "anti-vax", "pro-vax", "_a very long name of a class $x$ 4"]
+
+
+def make(classes=4, texts=60):
+    """(labels, probabilities); the last class has no text."""
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, classes - 1, texts)
+    powers = np.exp(generator.normal(size=(texts, classes)) + 1.5 * np.eye(classes)[labels])
+    return labels, powers / powers.sum(1, keepdims=True)
+
+
+def draw_all(folder, ending="png", classes=4, names=NAMES):
+    labels, probabilities = make(classes)
+    confusion = confusion_matrix(labels, probabilities.argmax(1), classes)
+    return [
+        roc_picture(roc_curves(labels, probabilities), names, folder / f"roc.{ending}"),
+        precision_recalls_picture(
+            precision_recall_curves(labels, probabilities), names, folder / f"pr.{ending}"
+        ),
+        confusion_picture(confusion, names, folder / f"confusion.{ending}"),
+        reliability_picture(reliability(labels, probabilities), folder / f"reliability.{ending}"),
+    ]
+
+
+def legend_of(figure):
+    return figure.legends[0] if figure.legends else figure.axes[0].get_legend()
+
+
+@pytest.mark.parametrize(("ending", "begin"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_four_pictures_in_either_format(tmp_path, saved, ending, begin):  # noqa: F811
+    for path in draw_all(tmp_path / "new", ending):
+        assert path.read_bytes().startswith(begin) and path.stat().st_size > 5000
+    assert len(saved) == 4
+
+
+def test_every_class_is_named_with_its_figure_and_the_averages_too(tmp_path, saved):  # noqa: F811
+    draw_all(tmp_path)
+    curves = roc_curves(*make())
+    written = [text.get_text() for text in legend_of(saved[0]).get_texts()]
+    assert written[0] == "a guess (0.500)"
+    assert written[1:4] == [
+        f"{name} ({curve.area:.3f})"
+        for name, curve in zip(NAMES[:3], curves.classes[:3], strict=True)
+    ]
+    assert written[4] == " _a very long…class \\$x\\$ 4 (no curve)"
+    assert written[5:] == [
+        f"micro average ({curves.micro.area:.3f})", f"macro average ({curves.macro.area:.3f})"
+    ]  # fmt: skip
+    written = [text.get_text() for text in legend_of(saved[1]).get_texts()]
+    macro = precision_recall_curves(*make()).macro
+    assert len(written) == 6 and written[-1] == f"macro average ({macro:.3f})"
+    axes = saved[2].axes[0]
+    labels, probabilities = make()
+    confusion = confusion_matrix(labels, probabilities.argmax(1), 4)
+    cells = [text.get_text().split("\n")[0] for text in axes.texts]
+    assert cells == [str(count) for count in confusion.ravel()]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "right class")
+    assert [label.get_text() for label in axes.get_yticklabels()][:3] == NAMES[:3]
+    error = reliability(labels, probabilities).expected_error
+    assert saved[3].get_suptitle() == f"expected calibration error {100 * error:.1f} %"
+
+
+@pytest.mark.parametrize("classes", [2, 4, 9, 26])
+def test_no_legend_covers_the_axes_and_no_two_classes_look_alike(
+    tmp_path, saved, classes  # noqa: F811
+):  # fmt: skip
+    names = [f"class number {i} of the file" for i in range(classes)]
+    draw_all(tmp_path, classes=classes, names=names)
+    for figure in (saved[0], saved[1], saved[3]):
+        legend, axes = legend_of(figure).get_window_extent(), figure.axes[0].get_window_extent()
+        assert not axes.shrunk(0.999, 0.999).overlaps(legend)
+    looks = [tuple(map(str, _style(number).values())) for number in range(24)]
+    assert len(set(looks)) == 24
+
+
+def test_without_matplotlib_one_line_names_each_picture_that_was_skipped(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert draw_all(tmp_path) == [None] * 4 and not list(tmp_path.iterdir())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.endswith("is not installed") for line in lines)
