@@ -1,29 +1,41 @@
-"""Why this answer: three looks at one window of a question, through the activations of the model.
+"""Why this answer: what it rests on, through the activations of the model.
 
-    integrated_gradients   how much each token's word embedding adds to the span's score
+    integrated_gradients   how much each token's word embedding adds to a span's score
     span_lens              what the span head makes of every layer: where does the answer appear?
-    head_ablation          by how much the span's score drops without one head
+    head_ablation          by how much a span's score drops without one head
+    f1_drops               by how much the F1 of a data set does
+    without_heads          takes heads out of any forward pass
+    best_span              the span that answers
 
-A span's score is its start logit + its end logit, as everywhere. `without_heads` takes heads out of
-any forward pass; eval/ablate.py does so over a data set.
+A span's score is its start logit + its end logit, as everywhere.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
+from data.squad import SquadExample
 from data.windows import Windows
-from eval.answerer import WindowLogits
+from eval.answerer import (
+    Answerer,
+    WindowLogits,
+    decode_windows,
+    make_example_windows,
+    predict_logits,
+)
 from eval.spans import find_spans
+from eval.squad import score
 from minibert import BertForQuestionAnswering, PackedBatch, SpanLogits
 from minibert.trace import record, replace
 
-TOKENS_AT_ONCE = 4096  # of the copies of a window that go through the model together
+TOKENS_AT_ONCE = 2048  # of the copies of a window that go through the model together
 
 
 class Attribution(NamedTuple):
@@ -91,8 +103,9 @@ def integrated_gradients(
         torch.enable_grad(),
         torch.autocast(batch.input_ids.device.type, enabled=False),
     ):
-        real = words(batch.input_ids).detach()  # (N, D)
-        pad = words(torch.full_like(batch.input_ids, model.config.pad_token_id)).detach()
+        with torch.no_grad():
+            real = words(batch.input_ids)  # (N, D)
+            pad = words(torch.full_like(batch.input_ids, model.config.pad_token_id))
         change = torch.where(kept[:, None], 0.0, real - pad)  # (N, D)
         ends = torch.stack([real - change, real])
         baseline_score, score = _scores_along(model, batch, ends, start, end).tolist()
@@ -220,27 +233,67 @@ def head_ablation(
     _require_span(batch, start, end)
     model.eval()
 
-    def score() -> float:
+    def span_score() -> float:
         logits = model(batch)
         return float(logits.start_logits[start].float() + logits.end_logits[end].float())
 
-    whole = score()
+    whole = span_score()
     drops = torch.zeros(model.config.num_hidden_layers, model.config.num_attention_heads)
     for layer, head in np.ndindex(*drops.shape):
         with without_heads(model, [(layer, head)]):
-            drops[layer, head] = whole - score()
+            drops[layer, head] = whole - span_score()
     return drops
+
+
+def f1_drops(
+    answerer: Answerer, examples: Sequence[SquadExample], threshold: float
+) -> tuple[float, NDArray[np.float64]]:
+    """By how much F1 over a data set drops when one head is taken out, for every head in turn.
+
+    Args:
+        answerer: model, windows, device and precision.
+        examples: with gold answers.
+        threshold: of null score - best score, above which "" is answered.
+
+    Returns:
+        F1 of the whole model in percent, and its drops (L, H); negative where F1 rises.
+    """
+    windows = make_example_windows(examples, answerer.tokenizer, answerer.settings)
+    longest = answerer.settings.max_answer_length
+
+    def f1() -> float:
+        logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)
+        decoded = decode_windows(logits, windows, n_best=1, max_answer_length=longest)
+        answers = {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
+        return score(examples, answers)["f1"]
+
+    whole = f1()
+    config = answerer.model.config
+    drops = np.zeros((config.num_hidden_layers, config.num_attention_heads))
+    for layer, head in tqdm(list(np.ndindex(*drops.shape)), unit="head", leave=False, disable=None):
+        with without_heads(answerer.model, [(layer, head)]):
+            drops[layer, head] = whole - f1()
+    return whole, drops
 
 
 def best_span(
     logits: WindowLogits, windows: Windows, max_answer_length: int
 ) -> tuple[int, int, int]:
-    """The best span of all windows: (window, first token, last token), as places in the window."""
+    """The best span of all windows.
+
+    Returns:
+        Its window, first token and last token (inclusive), both as places in that window.
+
+    Raises:
+        ValueError: no window has context.
+    """
     scores, starts, ends = find_spans(
         logits.start_logits, logits.end_logits, logits.bounds, windows.first, windows.count,
         n_best=1, max_answer_length=max_answer_length,
     )  # fmt: skip
     window = int(scores[:, 0].argmax())
+    if not windows.count[window]:
+        raise ValueError("the context has no tokens, so there is no span to explain")
     first = int(windows.first[window])
     return window, first + int(starts[window, 0]), first + int(ends[window, 0])
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "eval.answer",
     "eval.explain",
     "eval.fill",
+    "eval.ablate",
     "data.windows",
     "data.vocabulary",
     "data.download",

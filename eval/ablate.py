@@ -1,0 +1,118 @@
+"""What the heads are worth: the drop in F1 of a data set, or in one answer's score, without them.
+
+python -m eval.ablate --model runs/squad --data-file dev-v2.0.json --questions 200
+python -m eval.ablate --model runs/squad --data-file dev-v2.0.json --id 56ddde6b9a695914005b9628
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data.command import UsageError, option, parse, run_command
+from eval.options import AnswerOptions, check_range
+from minibert.strict_json import named
+
+if TYPE_CHECKING:
+    from data.squad import SquadExample
+    from eval.answerer import Answerer
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(AnswerOptions):
+    """Options of `python -m eval.ablate`, beside those of the model."""
+
+    data_file: str = option(help="SQuAD v1.1 or v2.0 .json file with answers")
+    questions: int | None = option(
+        None, help="score only so many questions, evenly spread over the file (default: all)"
+    )
+    id: str | None = option(
+        None, help="the drop in the score of this question's best span, in place of F1"
+    )
+    amp: bool = option(False, help="mixed precision (autocast)", group="machine")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("questions", self.questions, 1)
+        if self.questions is not None and self.id is not None:
+            raise UsageError("--questions and --id contradict each other; give one of them")
+
+
+def main(argv: list[str]) -> int:
+    """Print a layers x heads table."""
+    options = parse(
+        AblateOptions, argv, prog="eval.ablate",
+        description="Take each attention head out in turn: by how much do the answers get worse?",
+        epilog="example:\n  python -m eval.ablate --model runs/squad --data-file dev-v2.0.json "
+        "--questions 200\n\nThe data set is answered once for every head.",
+    )  # fmt: skip
+    from data.squad import read_squad
+
+    data = read_squad(options.data_file)
+    examples = data.examples
+    if options.id is not None:
+        examples = [example for example in examples if example.id == options.id]
+        if not examples:
+            raise UsageError(
+                f"--id {named(options.id)} is no question of {options.data_file}; "
+                f"its first is {named(data.examples[0].id)}"
+            )
+        show_span_drops(options.load(options.amp), examples[0])
+        return 0
+    if not data.has_answers:
+        raise UsageError(f"{options.data_file} has no answers to score with; give one that has")
+    if options.questions is not None and options.questions < len(examples):
+        step = len(examples) / options.questions
+        examples = [examples[int(i * step)] for i in range(options.questions)]
+    show_f1_drops(options.load(options.amp), examples, data.has_impossible)
+    return 0
+
+
+def show_f1_drops(
+    answerer: "Answerer", examples: "Sequence[SquadExample]", has_impossible: bool
+) -> None:
+    """Print F1 of a data set and its drop without each head."""
+    from eval.attribution import f1_drops
+
+    whole, drops = f1_drops(answerer, examples, answerer.settings.threshold(has_impossible))
+    print(f"F1 {whole:.2f} over {len(examples)} questions")
+    show_table(drops.tolist())
+
+
+def show_span_drops(answerer: "Answerer", example: "SquadExample") -> None:
+    """Print the best span of a question, its score and the drop of that without each head."""
+    import numpy as np
+    import torch
+
+    from data.batches import collate
+    from eval.answerer import make_example_windows, predict_logits
+    from eval.attribution import best_span, head_ablation
+
+    windows = make_example_windows([example], answerer.tokenizer, answerer.settings)
+    logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)
+    window, start, end = best_span(logits, windows, answerer.settings.max_answer_length)
+    batch = collate(windows, np.array([window])).packed.to(answerer.device)
+    dtype = answerer.amp_dtype
+    with torch.autocast(answerer.device.type, dtype, enabled=dtype is not None):
+        drops = head_ablation(answerer.model, batch, start, end)
+    first, pieces = (
+        windows.token_begin[window] - windows.first[window],
+        windows.tokens.context_tokens,
+    )
+    text = example.context[pieces.char_starts[first + start] : pieces.char_ends[first + end]]
+    first = logits.bounds[window]
+    score = logits.start_logits[first + start] + logits.end_logits[first + end]
+    print(f"{named(text)} has the score {score:.2f}")
+    show_table(drops.tolist())
+
+
+def show_table(drops: Sequence[Sequence[float]]) -> None:
+    """Print layers x heads numbers; a positive one is what the head is worth."""
+    print("drop without one head (layers down, heads across):")
+    print("layer" + "".join(f"{head:>8}" for head in range(len(drops[0]))))
+    for layer, row in enumerate(drops):
+        # "+ 0.0" so that a rounded -0.00 has no sign
+        print(f"{layer:>5}" + "".join(f"{round(drop, 2) + 0.0:>8.2f}" for drop in row))
+
+
+if __name__ == "__main__":
+    run_command(main)
