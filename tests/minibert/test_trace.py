@@ -10,7 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minibert import BertConfig, BertForMaskedLM, BertForQuestionAnswering, PackedBatch
+from minibert import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    PackedBatch,
+)
 from minibert.config import FAMILIES
 from minibert.trace import record, replace
 from minibert.weight_names import QUESTION_ANSWERING
@@ -339,15 +345,24 @@ def table_of_names(layers: int) -> dict[str, str]:
     return shapes
 
 
-@pytest.mark.parametrize("kind", [BertForQuestionAnswering, BertForMaskedLM])
+HEADS: dict[Any, set[str]] = {
+    BertForQuestionAnswering: {"span"},
+    BertForMaskedLM: {"transform.dense", "transform.activation", "transform.norm", "decoder"},
+    BertForSequenceClassification: {"pooler.dense", "pooler.activation", "classifier"},
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_table_of_names_lists_every_activation_with_its_shape(family: str, kind: Any) -> None:
     # sizes all unlike: N 9, B 2, T 5... and 2 at the span head
     sizes = {"N": 9, "B": 3, "T": 4, "D": 24, "H": 6, "F": 37, "M": 5, "V": 53, "2": 2}
+    sizes["C"] = 7
     config = BertConfig(
         model_type=family, vocab_size=53, hidden_size=24, num_hidden_layers=2,
         num_attention_heads=6, intermediate_size=37, max_position_embeddings=13,
         type_vocab_size=2 if family == "bert" else 0,
+        **({"labels": tuple("abcdefg")} if kind is BertForSequenceClassification else {}),
     )  # fmt: skip
     model = kind(config)
     model.encoder.use_explicit_attention()
@@ -363,7 +378,5 @@ def test_the_table_of_names_lists_every_activation_with_its_shape(family: str, k
     assert leaves - listed.keys() == {n for n in leaves if n.endswith("dropout")}
     # what the table has and this model has not
     absent = {name for name in table_of_names(2) if name not in named}
-    heads = {"span"} if kind is BertForMaskedLM else {
-        "transform.dense", "transform.activation", "transform.norm", "decoder"
-    }  # fmt: skip
+    heads = set().union(*HEADS.values()) - HEADS[kind]
     assert absent == heads | ({"encoder.embeddings.token_type"} if family != "bert" else set())
