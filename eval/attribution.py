@@ -3,35 +3,24 @@
     integrated_gradients   how much each token's word embedding adds to a span's score
     span_lens              what the span head makes of every layer: where does the answer appear?
     head_ablation          by how much a span's score drops without one head
-    f1_drops               by how much the F1 of a data set does
-    without_heads          takes heads out of any forward pass
+    without_heads          takes heads out of any forward pass; eval/ablate.py does over a data set
     best_span              the span that answers
 
 A span's score is its start logit + its end logit, as everywhere.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
-from data.squad import SquadExample
 from data.windows import Windows
-from eval.answerer import (
-    Answerer,
-    WindowLogits,
-    decode_windows,
-    make_example_windows,
-    predict_logits,
-)
+from eval.answerer import WindowLogits
 from eval.spans import find_spans
-from eval.squad import score
 from minibert import BertForQuestionAnswering, PackedBatch, SpanLogits
 from minibert.trace import record, replace
 
@@ -56,7 +45,7 @@ class Attribution(NamedTuple):
     @property
     def gap(self) -> float:
         """Sum of the parts - (score - baseline score): 0 but for the error of the quadrature."""
-        return float(self.tokens.double().sum()) - (self.score - self.baseline_score)
+        return float(self.tokens.cpu().double().sum()) - (self.score - self.baseline_score)
 
     @property
     def is_complete(self) -> bool:
@@ -243,37 +232,6 @@ def head_ablation(
         with without_heads(model, [(layer, head)]):
             drops[layer, head] = whole - span_score()
     return drops
-
-
-def f1_drops(
-    answerer: Answerer, examples: Sequence[SquadExample], threshold: float
-) -> tuple[float, NDArray[np.float64]]:
-    """By how much F1 over a data set drops when one head is taken out, for every head in turn.
-
-    Args:
-        answerer: model, windows, device and precision.
-        examples: with gold answers.
-        threshold: of null score - best score, above which "" is answered.
-
-    Returns:
-        F1 of the whole model in percent, and its drops (L, H); negative where F1 rises.
-    """
-    windows = make_example_windows(examples, answerer.tokenizer, answerer.settings)
-    longest = answerer.settings.max_answer_length
-
-    def f1() -> float:
-        logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)
-        decoded = decode_windows(logits, windows, n_best=1, max_answer_length=longest)
-        answers = {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
-        return score(examples, answers)["f1"]
-
-    whole = f1()
-    config = answerer.model.config
-    drops = np.zeros((config.num_hidden_layers, config.num_attention_heads))
-    for layer, head in tqdm(list(np.ndindex(*drops.shape)), unit="head", leave=False, disable=None):
-        with without_heads(answerer.model, [(layer, head)]):
-            drops[layer, head] = whole - f1()
-    return whole, drops
 
 
 def best_span(

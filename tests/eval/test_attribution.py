@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from data.batches import collate
 from data.squad import Answer, SquadExample
+from eval.ablate import f1_drops
 from eval.answerer import Answerer, make_example_windows, predict_logits
 from eval.attribution import (
     best_span,
-    f1_drops,
     head_ablation,
     integrated_gradients,
     span_lens,
@@ -284,6 +284,10 @@ def test_the_command_prints_layers_x_heads(answerer: Answerer, tmp_path: Path) -
     _, drops = f1_drops(answerer, examples()[::2], 0.0)
     assert status == 0 and output.startswith("F1 100.00 over 2 questions")
     assert output.splitlines()[4].split() == ["1", *(f"{drop:.2f}" for drop in drops[1])]
+    status, output, _ = forked("eval.ablate", *words, "--no-null-answer")
+    assert status == 0 and output.startswith("F1 100.00 over 3 questions")
+    status, output, _ = forked("eval.ablate", *words, "--null-threshold", "-1000")
+    assert status == 0 and output.startswith("F1 25.00 over 4 questions")
 
 
 def test_the_command_prints_one_answers_drops(answerer: Answerer, tmp_path: Path) -> None:
