@@ -77,6 +77,9 @@ def main(argv: list[str]) -> int:
     )  # fmt: skip
     out = Path(options.out)
     check_file("--out", out)
+    for flag, read in (("--data", options.data), ("--context", options.context)):
+        if read is not None and out.exists() and Path(read).exists() and out.samefile(read):
+            raise UsageError(f"--out {out} is the file of {flag}; give another name")
     example, has_impossible, is_known = _find_example(options)
     answerer = options.load()
     from eval.explanation import explain

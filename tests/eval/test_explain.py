@@ -202,6 +202,8 @@ def test_too_much_attention_is_cut_to_the_largest_weights(sharpness: float) -> N
     kept = shown > 0
     assert np.abs(shown - probs)[kept].max() <= 2 / 255
     assert (kept.sum(-1) >= 1).all()
+    if sharpness:  # the room is used, but for the last few levels
+        assert kept.sum() >= 0.93 * (room - 2 * 3 * 4 * 60) / 3
     # the largest of each row is there; and what is left out nowhere is above what is kept beyond it
     assert np.take_along_axis(kept, probs.argmax(-1)[..., None], -1).all() or sharpness == 0
     left, others = probs[~kept].max(), np.sort(np.where(kept, probs, 0), -1)[..., :-4]
@@ -419,6 +421,14 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_model_is_looked_for
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_never_takes_the_place_of_what_it_explains(tmp_path: Path) -> None:
+    context = tmp_path / "context.txt"
+    context.write_text("the old river")
+    status, _, errors = run(context, "--question", "who ?", "--context", context, *WINDOW)
+    assert status == 2 and f"--out {context} is the file of --context" in errors
+    assert context.read_text() == "the old river"
+
+
 def test_a_model_without_a_span_head_explains_nothing(tmp_path: Path) -> None:
     status, _, errors = forked(
         "eval.explain", "--model", "embedded", "--out", tmp_path / "page.html",
@@ -584,4 +594,7 @@ def test_hostile_text_stays_text_and_breaks_no_layout(
         browser.run(f"setTheme('{theme}')")
         wide, page = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= page
+        for name in ("question", "answer", "text", "looks", "credit"):
+            wide, room = browser.run(f"return [at('{name}').scrollWidth, at('{name}').clientWidth]")
+            assert wide <= room, name
     assert browser.log() == []
