@@ -44,7 +44,7 @@ DEMO_OPTIONS: Mapping[str, int | float | str] = MappingProxyType(
         "max_length": WINDOW,
         "doc_stride": 32,
         "batch_size": 32,
-        "epochs": 1,
+        "epochs": 0.6,
         "lr": 1e-3,
         "warmup": 0.1,
         "weight_decay": 0.01,
