@@ -22,6 +22,7 @@ PACKAGES = ("minibert", "data", "train", "eval")
 COMMANDS = (
     "train.squad",
     "train.pretrain",
+    "train.classify",
     "eval.squad",
     "eval.predict",
     "eval.answer",
