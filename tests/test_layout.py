@@ -25,6 +25,7 @@ COMMANDS = (
     "train.classify",
     "eval.squad",
     "eval.predict",
+    "eval.classify",
     "eval.answer",
     "eval.explain",
     "eval.fill",

@@ -168,6 +168,9 @@ def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
     predictions = json.loads((run.folder / "predictions.json").read_bytes())
     for picture in draw_all(*from_predictions(predictions, names), names, run.folder):
         run.print(f"            {picture}")
+    run.print(
+        f"score more: python -m eval.classify --model {run.folder} --data-file ... --output-dir ..."
+    )
     return 0
 
 
