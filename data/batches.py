@@ -6,6 +6,7 @@ no window to another update. (The same idea as Composer's and MLPerf's sample co
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,7 @@ from data.windows import Ints, Windows
 if TYPE_CHECKING:
     import torch
 
+    from data.tokenization import Tokenizer
     from minibert.packing import PackedBatch
 
 ROUNDING = 1e-9  # of a product of floats: nobody means a difference so small
@@ -135,3 +137,93 @@ def collate(windows: Windows, chosen: Ints) -> SpanBatch:
         torch.from_numpy(windows.start_positions[chosen]),
         torch.from_numpy(windows.end_positions[chosen]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledTexts:
+    """Texts as token ids, with their classes; text t owns [bounds[t], bounds[t + 1]) of the ids.
+
+    Attributes:
+        ids: (M,) int64, [CLS] and [SEP] of every text included.
+        bounds: (R + 1,) int64.
+        labels: (R,) int64.
+        cut: texts that were longer than max_length.
+    """
+
+    ids: Ints
+    bounds: Ints
+    labels: Ints
+    cut: Ints
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> Ints:
+        """(R,) tokens of each text."""
+        return np.diff(self.bounds)
+
+
+def encode_labelled(
+    texts: Sequence[str], labels: Ints, tokenizer: "Tokenizer", max_length: int
+) -> LabelledTexts:
+    """Tokenize texts once; of a longer one the first pieces are kept.
+
+    "[SEP]" and "[MASK]" typed in a text are words like any others.
+
+    Args:
+        texts: R of them; an empty one is [CLS] [SEP].
+        labels: (R,) int64.
+        tokenizer: of the model.
+        max_length: tokens of a text at most, [CLS] and [SEP] included; at least 2.
+    """
+    pieces = tokenizer.encode_with_offsets(texts)
+    sizes = np.diff(pieces.bounds)
+    kept = np.minimum(sizes, max_length - 2)
+    bounds = np.concatenate([[0], np.cumsum(kept + 2)])
+    ids = np.empty(bounds[-1], np.int64)
+    ids[bounds[:-1]], ids[bounds[1:] - 1] = tokenizer.cls_id, tokenizer.sep_id
+    within = np.arange(kept.sum()) - np.repeat(np.cumsum(kept) - kept, kept)
+    source = np.repeat(pieces.bounds[:-1], kept) + within
+    ids[np.repeat(bounds[:-1] + 1, kept) + within] = pieces.ids[source]
+    return LabelledTexts(ids, bounds, labels, np.flatnonzero(sizes > kept))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassBatch:
+    """A packed batch of texts and their classes.
+
+    Attributes:
+        packed: the tokens of B texts.
+        labels: (B,) int64.
+    """
+
+    packed: "PackedBatch"
+    labels: "torch.Tensor"
+
+    def to(self, device: "torch.device | str", non_blocking: bool = False) -> "ClassBatch":
+        """The same batch with its tensors on `device`."""
+        return ClassBatch(
+            self.packed.to(device, non_blocking), self.labels.to(device, non_blocking=non_blocking)
+        )
+
+
+def collate_labelled(texts: LabelledTexts, chosen: Ints) -> ClassBatch:
+    """Cut the chosen texts out of the flat array.
+
+    Args:
+        texts: all of them.
+        chosen: (B,) indices, in the order wanted.
+    """
+    import torch
+
+    from minibert.packing import PackedBatch
+
+    begins, ends = texts.bounds[chosen].tolist(), texts.bounds[chosen + 1].tolist()
+    ids = np.concatenate([texts.ids[b:e] for b, e in zip(begins, ends, strict=True)])
+    packed = PackedBatch.from_flat(
+        torch.from_numpy(ids),
+        torch.zeros(len(ids), dtype=torch.int64),
+        texts.lengths[chosen].tolist(),
+    )
+    return ClassBatch(packed, torch.from_numpy(texts.labels[chosen]))

@@ -4,19 +4,22 @@ As in eval/plots.py, which begins and ends every picture: without matplotlib one
 what was skipped, and the file's ending (.png, .svg, .pdf) chooses the format.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.class_curves import precision_recall_curves, reliability, roc_curves
+from eval.classification import confusion_matrix, predicted_classes
 from eval.plots import GREY, RED, legend_above, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from eval.class_curves import Integers, PrecisionRecalls, Reliability, RocCurves
+    from eval.class_curves import Floats, Integers, PrecisionRecalls, Reliability, RocCurves
 
 # Okabe and Ito's colours (2008), told apart with any colour vision; dashes tell them apart in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -193,3 +196,37 @@ def _short(name: str) -> str:
         name = f"{name[:half]}…{name[1 - half :]}"
     name = name.replace("$", r"\$")  # no formula
     return f" {name}" if name.startswith("_") else name  # "_..." would be left out
+
+
+def draw_all(
+    labels: "Integers", probabilities: "Floats", names: Sequence[str], folder: Path
+) -> list[Path]:
+    """All four pictures of a classifier: roc.png, precision_recall.png, confusion.png,
+    reliability.png. They decide nothing: whatever goes wrong with them is a warning.
+
+    Args:
+        labels: (n,) right classes.
+        probabilities: (n, C).
+        names: of the C classes.
+        folder: where they go.
+
+    Returns:
+        Those that were drawn.
+    """
+    confusion = confusion_matrix(labels, predicted_classes(probabilities), len(names))
+    try:
+        drawn = [
+            roc_picture(roc_curves(labels, probabilities), names, folder / "roc.png"),
+            precision_recalls_picture(
+                precision_recall_curves(labels, probabilities),
+                names,
+                folder / "precision_recall.png",
+            ),
+            confusion_picture(confusion, names, folder / "confusion.png"),
+            reliability_picture(reliability(labels, probabilities), folder / "reliability.png"),
+        ]
+    except Exception as error:  # of a library, of a disk
+        what = " ".join(str(error).split()) or type(error).__name__
+        print(f"warning: the pictures could not be drawn ({what})", file=sys.stderr)
+        return []
+    return [path for path in drawn if path is not None]

@@ -22,8 +22,10 @@ PACKAGES = ("minibert", "data", "train", "eval")
 COMMANDS = (
     "train.squad",
     "train.pretrain",
+    "train.classify",
     "eval.squad",
     "eval.predict",
+    "eval.classify",
     "eval.answer",
     "eval.explain",
     "eval.fill",

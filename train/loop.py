@@ -43,6 +43,9 @@ class Task:
         evaluate: (state, run) -> scores the model, logs it, keeps the best one; or makes itself
             due again.
         size: (B,) item numbers -> what the log counts of them, the items themselves or tokens.
+        weight: (B,) item numbers -> what their loss sum is divided by to be a mean: their number,
+            or the sum of their weights.
+        ends_early: state after an evaluation -> whether the training ends before its plan does.
     """
 
     make_batch: Callable[[Ints], Batch]
@@ -50,6 +53,14 @@ class Task:
     item_ids: Callable[[Ints], list[str]]
     evaluate: Callable[[TrainState, Any], None]
     size: Callable[[Ints], int] = len
+    weight: Callable[[Ints], float] = len
+    ends_early: Callable[[TrainState], bool] = lambda state: False
+
+    def is_finished(self, state: TrainState, total_updates: int) -> bool:
+        """Whether there is nothing left to train or to evaluate."""
+        if state.evaluation_due:
+            return False
+        return state.update >= total_updates or self.ends_early(state)
 
 
 class Update(NamedTuple):
@@ -87,12 +98,12 @@ def make_update(
     task: Task,
 ) -> Update:
     """One optimizer step over all micro-batches `parts`; the gradients are left for reports."""
-    size = sum(len(part) for part in parts)
+    weight = sum(map(task.weight, parts))
     losses = []
     for part in parts:
         batch = task.make_batch(part).to(device, non_blocking=True)
         with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-            loss = task.loss_sum(model, batch) / size  # the update's size: parts may be unequal
+            loss = task.loss_sum(model, batch) / weight  # the update's: parts may be unequal
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     scaler.unscale_(optimizer)  # so that the clip sees true gradients
@@ -139,7 +150,7 @@ def train(
     """
     skips = 0
     plan = replace(plan, accumulate=max(plan.accumulate, state.accumulate))
-    while (state.evaluation_due or state.update < plan.total_updates) and not run.stop_requested:
+    while not task.is_finished(state, plan.total_updates) and not run.stop_requested:
         if state.evaluation_due:
             state.evaluation_due = False
             task.evaluate(

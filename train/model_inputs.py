@@ -1,5 +1,7 @@
 """The model that a training starts from, whatever the task: files, vocabulary, weights."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +75,13 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def make_model(
-    kind: type[ModelT], config: BertConfig, files: ModelFiles, options: TrainOptions, *, new: bool
+    kind: type[ModelT],
+    config: BertConfig,
+    files: ModelFiles,
+    options: TrainOptions,
+    *,
+    new: bool,
+    labels: Sequence[str] | None = None,
 ) -> ModelT:
     """Random weights or loaded ones; --dropout takes the place of the rates.
 
@@ -83,12 +91,15 @@ def make_model(
         files: with its weights, if they are to be loaded.
         options: with seed and dropout.
         new: random weights.
+        labels: names of a classifier's classes; None for other models.
 
     Raises:
         ValueError: weights that do not fit.
     """
     torch.manual_seed(options.seed)
-    model = kind(config) if new else kind.from_pretrained(files, new_head=True)
+    if new and labels is not None:
+        config = replace(config, labels=tuple(labels), problem_type=None)
+    model = kind(config) if new else kind.from_pretrained(files, new_head=True, labels=labels)
     if options.dropout is not None:
         for module in model.modules():
             if isinstance(module, nn.Dropout):

@@ -4,12 +4,14 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.command import UsageError, explicit, option, parse
 from train.options import TrainOptions, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
+
+OptionsT = TypeVar("OptionsT", bound=TrainOptions)
 
 _EPILOG = """examples:
   python -m train.squad --demo
@@ -128,7 +130,7 @@ def read_options(argv: list[str]) -> SquadOptions:
     return options
 
 
-def with_absolute_paths(options: SquadOptions) -> SquadOptions:
+def with_absolute_paths(options: OptionsT) -> OptionsT:
     """Local files named in full, so that a run can be resumed from any folder."""
     paths: dict[str, Any] = {
         name: absolute(getattr(options, name))

@@ -127,7 +127,7 @@ def say_results(command: str, work: Work, state: TrainState, run: Run) -> int:
     """Draw the picture, say where everything is, or how to go on; the exit status."""
     picture = draw_training(run.folder)
     total = work.plan.total_updates
-    if state.update < total or state.evaluation_due:
+    if not work.task.is_finished(state, total):
         run.print(
             f"stopped after update {state.update} of {total}; go on with:\n"
             f"  python -m train.{command} --resume --output-dir {run.folder}"
@@ -136,8 +136,9 @@ def say_results(command: str, work: Work, state: TrainState, run: Run) -> int:
     metrics = json.loads((run.folder / "metrics.json").read_bytes())
     run.print(f"\nbest model: after update {state.best_update}")
     for name, value in metrics.items():
-        number = f"{value:10.4f}" if isinstance(value, float) else f"{value:5}"
-        run.print(f"  {name:24} {number}")
+        if isinstance(value, int | float):  # not the tables of a classifier
+            number = f"{value:10.4f}" if isinstance(value, float) else f"{value:5}"
+            run.print(f"  {name:24} {number}")
     run.print(f"run folder: {run.folder}\nmodel:      {run.folder / 'best'}")
     if picture is not None:
         run.print(f"picture:    {picture}")

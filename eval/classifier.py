@@ -1,0 +1,168 @@
+"""A trained classifier, ready to classify: its settings, its scores of many texts.
+
+Training evaluates with the same functions as `python -m eval.classify`.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data.batches import LabelledTexts, collate_labelled
+from data.cleaning import Cleaning
+from data.command import is_out_of_memory
+from data.windows import MOST_TOKENS
+from minibert.files import write_file
+from minibert.heads import BertForSequenceClassification, classification_loss_sum
+from minibert.strict_json import read_object, shown
+
+SETTINGS_FILE = "classifier_settings.json"
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """How texts become tokens; saved beside a trained model.
+
+    Attributes:
+        max_length: tokens of a text, [CLS] and [SEP] included.
+        cleaning: rules that are applied before.
+    """
+
+    max_length: int
+    cleaning: Cleaning
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "ClassifierSettings":
+        """The settings saved with a model.
+
+        Raises:
+            ValueError: there are none, or they are not what training writes.
+        """
+        path = folder / SETTINGS_FILE
+        if not path.is_file():
+            raise ValueError(f"{folder} has no {SETTINGS_FILE}; name a run of train.classify")
+        values = read_object(path, "classifier settings")
+        length, rules = values.get("max_length"), values.get("cleaning")
+        if type(length) is not int or not 3 <= length <= MOST_TOKENS:
+            raise ValueError(
+                f"{path} has max_length {shown(length)}, expected a whole number from 3 to "
+                f"{MOST_TOKENS}"
+            )
+        if not isinstance(rules, dict) or rules.keys() != asdict(Cleaning()).keys():
+            raise ValueError(f"{path} has cleaning {shown(rules)}, expected the rules of a run")
+        try:
+            return cls(length, Cleaning(**rules))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def save(self, folder: Path) -> None:
+        """Write them into a model's folder."""
+        write_file(folder / SETTINGS_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+
+class ClassScores(NamedTuple):
+    """What a model says of R texts.
+
+    Attributes:
+        logits: (R, C) float64.
+        loss: mean over the texts of the cross-entropy, each text counting 1 whatever its class.
+    """
+
+    logits: NDArray[np.float64]
+    loss: float
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(R, C), each row with sum 1."""
+        powers = np.exp(self.logits - self.logits.max(1, keepdims=True))
+        return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def predict_scores(
+    model: BertForSequenceClassification,
+    texts: LabelledTexts,
+    device: torch.device,
+    amp_dtype: torch.dtype | None = None,
+    tokens_per_batch: int | None = None,
+) -> ClassScores:
+    """Run the model over all texts, longest first, so that memory runs out at once or never.
+
+    If it does, batches of half the tokens are tried, down to single texts, with a warning.
+
+    Args:
+        model: on `device`; put into evaluation mode.
+        texts: at least one.
+        device: where batches go.
+        amp_dtype: autocast dtype, None for float32.
+        tokens_per_batch: tokens in a batch at most (a single longer text is a batch); default
+            2,048 on a CPU, 32,768 elsewhere.
+    """
+    budget = tokens_per_batch or (2048 if device.type == "cpu" else 32768)
+    order = np.argsort(-texts.lengths, kind="stable")
+    ends = np.cumsum(texts.lengths[order])
+    model.eval()
+    done, parts = 0, []
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
+        tqdm(total=len(order), unit="text", leave=False, disable=None) as bar,
+    ):
+        while done < len(order):
+            room = (ends[done - 1] if done else 0) + budget
+            chosen = order[done : max(done + 1, np.searchsorted(ends, room, side="right"))]
+            try:
+                batch = collate_labelled(texts, chosen).to(device, non_blocking=True)
+                logits = model(batch.packed)  # (B, C)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                budget = int(texts.lengths[chosen].sum()) // 2
+                warnings.warn(
+                    f"out of memory: batches of {budget} tokens from here on", stacklevel=2
+                )
+                continue
+            parts.append(logits.double().cpu())
+            done += len(chosen)
+            bar.update(len(chosen))
+    ordered = torch.empty(len(order), model.config.num_labels, dtype=torch.float64)
+    ordered[torch.from_numpy(order)] = torch.cat(parts)
+    loss = classification_loss_sum(ordered, torch.from_numpy(texts.labels)).item() / len(texts)
+    return ClassScores(ordered.numpy(), loss)
+
+
+def as_predictions(
+    lines: Sequence[int], labels: Sequence[int], probabilities: Any, names: Sequence[str]
+) -> dict[str, Any]:
+    """What predictions.json holds: line of the file -> right label, predicted one, probabilities.
+
+    Args:
+        lines: where each of the R texts begins in its file.
+        labels: right classes.
+        probabilities: (R, C).
+        names: of the C classes; `probabilities` has their order.
+    """
+    return {
+        str(line): {
+            "label": names[label],
+            "predicted": names[int(np.argmax(row))],
+            "probabilities": dict(zip(names, row, strict=True)),
+        }
+        for line, label, row in zip(lines, labels, np.asarray(probabilities).tolist(), strict=True)
+    }
+
+
+def from_predictions(
+    predictions: Mapping[str, Any], names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """predictions.json -> (R,) right classes and (R, C) probabilities."""
+    entries = predictions.values()
+    labels = np.array([names.index(entry["label"]) for entry in entries], np.int64)
+    rows = [[entry["probabilities"][name] for name in names] for entry in entries]
+    return labels, np.array(rows, np.float64)

@@ -1,0 +1,54 @@
+"""`python -m eval.classify` scores a file as the training that made the model did."""
+
+import json
+
+import pytest
+
+from tests.forked import forked
+from tests.train.test_classify import arguments, files, run_command  # noqa: F401  a fixture
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("classified") / "run"
+    assert run_command(arguments(files, folder, "--clean", "light")) == 0
+    return folder
+
+
+def classify(run, data, out, *more):
+    words = ("--model", run, "--data-file", data, "--output-dir", out, "--threads", "1")
+    return forked("eval.classify", *words, *more)
+
+
+def test_scores_and_predictions_are_those_of_the_training(files, run, tmp_path):  # noqa: F811
+    status, output, errors = classify(run, files / "dev.csv", tmp_path / "out")
+    assert status == 0, errors
+    assert output.startswith("30 texts classified, 0 of them cut")
+    for name in ("metrics.json", "predictions.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (run / name).read_bytes()
+    for name in ("roc", "precision_recall", "confusion", "reliability"):
+        assert (tmp_path / "out" / f"{name}.png").stat().st_size > 1000
+
+
+def test_small_batches_give_the_same_scores(files, run, tmp_path):  # noqa: F811
+    status, _, errors = classify(run, files / "dev.csv", tmp_path / "out", "--batch-tokens", "1")
+    assert status == 0, errors
+    metrics, other = (
+        json.loads((folder / "metrics.json").read_bytes()) for folder in (run, tmp_path / "out")
+    )
+    assert other["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+
+
+def test_what_cannot_be_scored_is_one_sentence(files, run, tmp_path):  # noqa: F811
+    other = tmp_path / "other.csv"
+    other.write_text("tweet,label\none,pro\ntwo,contra\n")
+    dev = files / "dev.csv"
+    for model, data, out, sentence in (
+        (run, other, tmp_path / "out", "line 3 has the label 'contra'"),
+        (run, dev, run, "is a run folder, whose own scores lie there"),
+        ("embedded", dev, tmp_path / "out", "has no classifier_settings.json"),
+        (run, tmp_path / "none.csv", tmp_path / "out", "none.csv"),
+    ):
+        status, _, errors = classify(model, data, out)
+        assert status == 2 and len(errors.splitlines()) == 1 and sentence in errors
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,178 @@
+"""Fine-tune BERT or DistilBERT to classify tweets: what it reads, scores and says.
+
+python -m train.classify --train-file train.csv --dev-file dev.csv       the embedded BERT
+python -m train.classify --train-file train.csv --dev-file dev.csv --model FOLDER --clean light
+"""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.command import run_command
+from train.classify_options import ClassifyOptions, read_options
+
+if TYPE_CHECKING:
+    import torch
+
+    from data.batches import BatchPlan, ClassBatch
+    from data.windows import Ints
+    from train.checkpoint import TrainState
+    from train.classify_inputs import Inputs
+    from train.run import Run
+    from train.wiring import Work
+
+
+def main(argv: list[str]) -> int:
+    """Read, train, evaluate, say where everything is."""
+    options = read_options(argv)
+
+    from train.wiring import run_training
+
+    return run_training("classify", options, read_work)
+
+
+def read_work(
+    options: ClassifyOptions,
+    folder: Path,
+    device: "torch.device",
+    amp_dtype: "torch.dtype | None",
+    saved: dict[str, Any] | None,
+) -> "Work":
+    """Texts and model, as `run_training` wants them."""
+    import torch
+
+    from data.batches import BatchPlan, collate_labelled
+    from minibert.heads import classification_loss_sum
+    from train.classify_inputs import describe, read_inputs
+    from train.loop import Task
+    from train.run import Run
+    from train.wiring import Work
+
+    inputs = read_inputs(options, device, saved)
+    plan = BatchPlan(
+        len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
+    ).ending_after(options.updates)
+    describe(inputs, plan)
+    class_weights = torch.from_numpy(inputs.class_weights).to(device)
+
+    def make_batch(chosen: "Ints") -> "ClassBatch":
+        return collate_labelled(inputs.train, chosen)
+
+    def loss_sum(model: "torch.nn.Module", batch: "ClassBatch") -> "torch.Tensor":
+        if options.freeze_encoder:
+            inputs.model.encoder.eval()  # its dropout would be noise that nothing learns to stand
+        return classification_loss_sum(model(batch.packed), batch.labels, class_weights)
+
+    def weight(chosen: "Ints") -> float:
+        return float(inputs.class_weights[inputs.train.labels[chosen]].sum(dtype="float64"))
+
+    def item_ids(chosen: "Ints") -> list[str]:
+        return [f"line {line}" for line in inputs.train_data.lines[chosen].tolist()]
+
+    return Work(
+        options=options,
+        model=inputs.model,
+        plan=plan,
+        task=Task(
+            make_batch, loss_sum, item_ids,
+            evaluate=partial(evaluate, inputs, options, plan, device, amp_dtype),
+            weight=weight,
+            ends_early=partial(ends_early, options.patience, plan),
+        ),
+        identity=inputs.identity,
+        run_class=Run,
+        counted="texts",
+        answers=len(inputs.dev) * (1 + len(inputs.train_data.label_names)),
+        finish=partial(finish, inputs),
+    )  # fmt: skip
+
+
+def ends_early(patience: int, plan: "BatchPlan", state: "TrainState") -> bool:
+    """Whether as many whole epochs as --patience have passed since the one with the best score.
+
+    A function of the saved state alone, so that a resumed run ends where it would have ended.
+    """
+    if not patience or not state.best_update:
+        return False
+    best_epoch = -(-state.best_update // plan.updates_per_epoch)  # that ended then or later
+    return state.update // plan.updates_per_epoch - best_epoch >= patience
+
+
+def evaluate(
+    inputs: "Inputs",
+    options: ClassifyOptions,
+    plan: "BatchPlan",
+    device: "torch.device",
+    amp_dtype: "torch.dtype | None",
+    state: "TrainState",
+    run: "Run",
+) -> None:
+    """Classify the dev set, log the scores, keep the model if its macro-F1 is the best so far.
+
+    Raises:
+        CommandError: scores that are not numbers (status 3); the checkpoint from before stays.
+    """
+    import numpy as np
+
+    from eval.classification import score
+    from eval.classifier import as_predictions, predict_scores
+    from eval.prediction_files import write_json
+    from train.classify_card import write_model_card
+    from train.faults import refuse_evaluation
+
+    started = time.monotonic()
+    names, dev = inputs.train_data.label_names, inputs.dev
+    try:
+        with run.interruptible():
+            scores = predict_scores(inputs.model, dev, device, amp_dtype)
+            if not np.isfinite(scores.logits).all():
+                refuse_evaluation(
+                    state.update, "scores that are infinite or undefined on the dev set"
+                )
+            probabilities = scores.probabilities
+            metrics = score(dev.labels, probabilities, names) | {"loss": scores.loss}
+    except KeyboardInterrupt:
+        state.evaluation_due = True
+        return
+    seconds = round(time.monotonic() - started, 3)
+    numbers = {k: value for k, value in metrics.items() if isinstance(value, int | float)}
+    epoch = state.update / plan.updates_per_epoch
+    run.log("eval", {"eval_s": seconds}, update=state.update, epoch=epoch, **numbers)
+    run.print(
+        f"after update {state.update}: dev loss {scores.loss:.3f}, accuracy "
+        f"{metrics['accuracy']:.2f}, macro-F1 {metrics['macro_f1']:.2f} ({seconds:.0f} s)"
+    )
+    if state.best_score is not None and metrics["macro_f1"] <= state.best_score:
+        return
+    state.best_score, state.best_update = metrics["macro_f1"], state.update
+    with run.staged_best(state) as folder:
+        best = folder / "best"
+        inputs.model.save_pretrained(best)
+        inputs.tokenizer.save(best)
+        inputs.settings.save(best)
+        write_model_card(best, options, inputs, plan, state, metrics)
+        lines = inputs.dev_data.lines.tolist()
+        predictions = as_predictions(lines, dev.labels.tolist(), probabilities, names)
+        write_json(folder / "predictions.json", predictions)
+        write_json(folder / "metrics.json", metrics)
+
+
+def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
+    """Draw the best model's pictures, and say what can be done with it."""
+    from eval.class_plots import draw_all
+    from eval.classifier import from_predictions
+
+    names = inputs.train_data.label_names
+    predictions = json.loads((run.folder / "predictions.json").read_bytes())
+    for picture in draw_all(*from_predictions(predictions, names), names, run.folder):
+        run.print(f"            {picture}")
+    run.print(
+        f"score more: python -m eval.classify --model {run.folder} --data-file ... --output-dir ..."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main, outlives_readers=True)

@@ -1,0 +1,67 @@
+"""README.md of a saved classifier: what it was trained on, how, and what it scores."""
+
+from pathlib import Path
+from typing import Any
+
+from data.batches import BatchPlan
+from minibert.files import write_file
+from train.checkpoint import TrainState
+from train.classify_inputs import Inputs
+from train.classify_options import ClassifyOptions
+from train.model_inputs import start_name
+
+
+def write_model_card(
+    folder: Path,
+    options: ClassifyOptions,
+    inputs: Inputs,
+    plan: BatchPlan,
+    state: TrainState,
+    metrics: dict[str, Any],
+) -> None:
+    """Write the card; file names only, no folders of the user's machine.
+
+    Args:
+        folder: the model's.
+        options: of the run.
+        inputs: data and model of the run.
+        plan: of the training.
+        state: when the model was saved.
+        metrics: of the dev set; its tables are left out.
+    """
+    start = start_name(inputs.identity, new=bool(options.from_scratch))
+    numbers = {k: value for k, value in metrics.items() if isinstance(value, int | float)}
+    scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
+    rules = ", ".join(
+        f"{name} {value}" for name, value in vars(inputs.settings.cleaning).items()
+        if value not in (False, "keep")
+    )  # fmt: skip
+    card = f"""---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [minibert, {inputs.model.config.model_type}]
+---
+# Text classification, trained with minibert
+
+Started from {start}{", whose encoder was kept as it was" if options.freeze_encoder else ""}.
+
+| | |
+|---|---|
+| training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
+| dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
+| texts, classes | {len(inputs.train)}, {len(inputs.train_data.label_names)} |
+| updates | {state.update} of {plan.total_updates} |
+| epochs, texts an update | {plan.epochs:g}, {options.batch_size} |
+| learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
+| class weights | {options.class_weights} |
+| tokens of a text | at most {inputs.settings.max_length} |
+| cleaning | {rules or "none"} |
+| seed | {options.seed} |
+
+On the dev file; accuracy, precision, recall and F1 in percent, the others from 0 to 1:
+
+| metric | value |
+|---|---|
+{scores}
+"""
+    write_file(folder / "README.md", card.encode())

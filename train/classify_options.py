@@ -1,0 +1,95 @@
+"""The command line of `python -m train.classify`: its own options and those of a resumed run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cleaning import CleaningOptions
+from data.command import UsageError, explicit, option, parse
+from data.tweets import ReadingOptions
+from train.options import TrainOptions, refuse_two_ends
+from train.squad_options import with_absolute_paths
+
+MAX_LENGTH = 80  # tokens, where no --max-length is given and the model has as many positions
+
+_EPILOG = """examples:
+  python -m train.classify --train-file train.csv --dev-file dev.csv --output-dir runs/tweets
+  python -m train.classify --train-file train.csv --dev-file dev.csv --model my-bert/ --clean light
+  python -m train.classify --resume --output-dir runs/tweets
+
+exit status: 0 done or --max-minutes reached, 2 bad input, 3 non-finite loss, 4 disk full,
+5 out of memory, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM"""
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(ReadingOptions, CleaningOptions, TrainOptions):
+    """Options of `python -m train.classify`, beside those of every training command."""
+
+    model: str = option(
+        "embedded", help="Hub name, model folder, run folder, or embedded", group="model"
+    )
+    revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
+    from_scratch: str | None = option(
+        None,
+        help="as --model, but only its config.json and vocabulary are read: random weights",
+        group="model",
+    )
+    freeze_encoder: bool = option(
+        False, help="train the head only, on the encoder as it is, without dropout", group="model"
+    )
+    train_file: str | None = option(None, help="CSV, TSV or JSON lines with labels", group="data")
+    dev_file: str | None = option(None, help="the same, to evaluate on", group="data")
+    max_length: int | None = option(
+        None, help="tokens kept of a text (default: 80, or the model's positions)", group="data"
+    )
+
+    batch_size: int = option(
+        32, help="texts in one optimizer update, over all micro-batches", group="training"
+    )
+    epochs: float = option(3.0, help="passes over the training set", group="training")
+    clip_norm: float = option(5.0, help="largest gradient norm, 0 = off", group="training")
+    class_weights: str = option(
+        "none",
+        help="balanced: of a text, by how seldom its class is; else 1",
+        choices=("none", "balanced"),
+        group="training",
+    )
+    patience: int = option(
+        0, help="whole epochs without a better macro-F1 that end it, 0 = off", group="training"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_length is not None and not 3 <= self.max_length <= 512:
+            raise UsageError(f"--max-length is {self.max_length}, expected 3 to 512")
+        if self.patience < 0:
+            raise UsageError(f"--patience is {self.patience}, expected 0 or more")
+        for name in ("model", "from_scratch", "train_file", "dev_file"):
+            if getattr(self, name) == "":
+                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+
+
+def read_options(argv: list[str]) -> ClassifyOptions:
+    """The command line; a resumed run's own options take the place of defaults.
+
+    Raises:
+        UsageError: flags that are wrong, contradict each other, or would do nothing.
+    """
+    text = "Fine-tune BERT or DistilBERT to tell classes of short texts apart."
+    options = parse(ClassifyOptions, argv, prog="train.classify", description=text, epilog=_EPILOG)
+    given = explicit(ClassifyOptions, argv)
+    options = with_absolute_paths(options)
+    if options.resume:
+        from train.resuming import known_options, refuse_changes, saved_run
+
+        saved = known_options(saved_run(Path(options.output_dir))["options"], ClassifyOptions)
+        refuse_changes(options, saved, given)
+        options = parse(ClassifyOptions, argv, prog="train.classify", description=text,
+                        defaults=saved)  # fmt: skip
+        options = with_absolute_paths(options)
+    for name in ("train_file", "dev_file"):
+        if getattr(options, name) is None:
+            raise UsageError(f"--{name.replace('_', '-')} is missing; name a file of tweets")
+    if options.from_scratch and "model" in given:
+        raise UsageError("--model and --from-scratch contradict each other; give one of them")
+    refuse_two_ends(options, given)
+    return options
