@@ -100,7 +100,7 @@ def test_no_input_is_checked_by_an_assert_which_python_o_leaves_out() -> None:
     assert {module: count for module, count in asserts.items() if count} == {
         "data.blocks": 1,  # one length and epoch in an update: BlockPlan made it so
         "data.token_file": 2,  # what was just written is there; a worker has its tokenizer
-        "eval.class_curves": 2,  # the micro curve exists: every text is of one class, not of another
+        "eval.class_curves": 2,  # the micro curve exists: a text is of one class only
         "minibert.weights": 1,  # every parameter was loaded or is new: from the lists just checked
         "train.optim": 2,  # the two groups of parameters are a partition
     }
