@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import UsageError, option, parse
+from data.command import option, parse
 from data.ledger import ledger
 from minibert.strict_json import named
 
@@ -56,12 +56,7 @@ def main(argv: list[str]) -> int:
     squad = read_squad(options.data_file)
     chosen = squad.examples
     if options.id is not None:
-        chosen = [example for example in chosen if example.id == options.id]
-        if not chosen:
-            raise UsageError(
-                f"--id {named(options.id)} is no question of {options.data_file}; "
-                f"its first is {named(squad.examples[0].id)}"
-            )
+        chosen = [squad.question(options.id)]
     windows = make_windows(
         tokenize_squad(chosen, tokenizer, options.max_question_length),
         max_length=options.max_length,

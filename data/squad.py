@@ -81,6 +81,20 @@ class SquadData:
         test file none is either)."""
         return any(example.answers or example.is_impossible for example in self.examples)
 
+    def question(self, identifier: str) -> SquadExample:
+        """The question of an id.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for example in self.examples:
+            if example.id == identifier:
+                return example
+        raise ValueError(
+            f"--id {named(identifier)} is no question of {self.path}; "
+            f"its first is {named(self.examples[0].id)}"
+        )
+
 
 def read_squad(path: str | Path) -> SquadData:
     """Read and check a SQuAD file.

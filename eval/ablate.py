@@ -53,13 +53,7 @@ def main(argv: list[str]) -> int:
     data = read_squad(options.data_file)
     examples = data.examples
     if options.id is not None:
-        examples = [example for example in examples if example.id == options.id]
-        if not examples:
-            raise UsageError(
-                f"--id {named(options.id)} is no question of {options.data_file}; "
-                f"its first is {named(data.examples[0].id)}"
-            )
-        show_span_drops(options.load(options.amp), examples[0])
+        show_span_drops(options.load(options.amp), data.question(options.id))
         return 0
     if not data.has_answers:
         raise UsageError(f"{options.data_file} has no answers to score with; give one that has")
@@ -94,8 +88,9 @@ def f1_drops(
     import numpy as np
     from tqdm import tqdm
 
-    from eval.answerer import decode_windows, make_example_windows, predict_logits
+    from eval.answerer import decode_windows, predict_logits
     from eval.attribution import without_heads
+    from eval.qa_settings import make_example_windows
     from eval.squad import score
 
     windows = make_example_windows(examples, answerer.tokenizer, answerer.settings)
@@ -122,8 +117,9 @@ def show_span_drops(answerer: "Answerer", example: "SquadExample") -> None:
     import torch
 
     from data.batches import collate
-    from eval.answerer import make_example_windows, predict_logits
+    from eval.answerer import predict_logits
     from eval.attribution import best_span, head_ablation
+    from eval.qa_settings import make_example_windows
 
     windows = make_example_windows([example], answerer.tokenizer, answerer.settings)
     logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)

@@ -4,7 +4,6 @@ Training evaluates with the same functions as `python -m eval.classify`.
 """
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data.batches import LabelledTexts, collate_labelled
 from data.cleaning import Cleaning
-from data.command import is_out_of_memory
-from data.windows import MOST_TOKENS
+from data.windows import MOST_TOKENS, Ints
+from eval.longest_first import longest_first
 from minibert.files import write_file
 from minibert.heads import BertForSequenceClassification, classification_loss_sum
 from minibert.strict_json import read_object, shown
@@ -94,8 +92,6 @@ def predict_scores(
 ) -> ClassScores:
     """Run the model over all texts, longest first, so that memory runs out at once or never.
 
-    If it does, batches of half the tokens are tried, down to single texts, with a warning.
-
     Args:
         model: on `device`; put into evaluation mode.
         texts: at least one.
@@ -104,33 +100,13 @@ def predict_scores(
         tokens_per_batch: tokens in a batch at most (a single longer text is a batch); default
             2,048 on a CPU, 32,768 elsewhere.
     """
-    budget = tokens_per_batch or (2048 if device.type == "cpu" else 32768)
-    order = np.argsort(-texts.lengths, kind="stable")
-    ends = np.cumsum(texts.lengths[order])
-    model.eval()
-    done, parts = 0, []
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
-        tqdm(total=len(order), unit="text", leave=False, disable=None) as bar,
-    ):
-        while done < len(order):
-            room = (ends[done - 1] if done else 0) + budget
-            chosen = order[done : max(done + 1, np.searchsorted(ends, room, side="right"))]
-            try:
-                batch = collate_labelled(texts, chosen).to(device, non_blocking=True)
-                logits = model(batch.packed)  # (B, C)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(chosen) == 1:
-                    raise
-                budget = int(texts.lengths[chosen].sum()) // 2
-                warnings.warn(
-                    f"out of memory: batches of {budget} tokens from here on", stacklevel=2
-                )
-                continue
-            parts.append(logits.double().cpu())
-            done += len(chosen)
-            bar.update(len(chosen))
+    parts = []
+
+    def run(chosen: Ints) -> None:
+        batch = collate_labelled(texts, chosen).to(device, non_blocking=True)
+        parts.append(model(batch.packed).double().cpu())  # (B, C)
+
+    order = longest_first(model, texts.lengths, run, device, amp_dtype, tokens_per_batch, "text")
     ordered = torch.empty(len(order), model.config.num_labels, dtype=torch.float64)
     ordered[torch.from_numpy(order)] = torch.cat(parts)
     loss = classification_loss_sum(ordered, torch.from_numpy(texts.labels)).item() / len(texts)

@@ -20,7 +20,6 @@ from data.command import UsageError, option, parse, run_command
 from eval.options import MOST_ANSWERS, AnswerOptions, check_range, read_context
 from eval.prediction_files import check_file
 from minibert.files import write_file
-from minibert.strict_json import named
 
 if TYPE_CHECKING:
     from data.squad import SquadExample
@@ -119,12 +118,7 @@ def _find_example(options: ExplainOptions) -> "tuple[SquadExample, bool, bool]":
                 raise UsageError(f"{what} is empty, expected text")
         return SquadExample("", "", options.question, context, (), False), True, False
     squad = read_squad(options.data or "")
-    example = next((one for one in squad.examples if one.id == options.id), None)
-    if example is None:
-        raise UsageError(
-            f"--id {named(options.id or '')} is no question of {options.data}; "
-            f"its first is {named(squad.examples[0].id)}"
-        )
+    example = squad.question(options.id or "")
     return example, squad.has_impossible, squad.has_answers
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from eval.answerer import QASettings, WindowLogits, decode_windows, make_example_windows
+from eval.answerer import WindowLogits, decode_windows
+from eval.qa_settings import QASettings, make_example_windows
 from eval.spans import Decoded
 
 

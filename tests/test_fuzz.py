@@ -32,7 +32,7 @@ from data.tokenizer_files import read_vocabulary
 from data.tweets import read_tweets
 from data.windows import Windows
 from eval.answer import _answer_lines
-from eval.answerer import QASettings, make_example_windows
+from eval.qa_settings import QASettings, make_example_windows
 from eval.spans import Decoded
 from eval.squad import main as score_command
 from minibert import BertConfig

@@ -15,7 +15,7 @@ from data.ledger import ledger
 from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
-from eval.answerer import QASettings, make_example_windows
+from eval.qa_settings import QASettings, make_example_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from data.batches import collate
 from data.squad import Answer, SquadExample
 from eval.ablate import f1_drops
-from eval.answerer import Answerer, make_example_windows, predict_logits
+from eval.answerer import Answerer, predict_logits
 from eval.attribution import (
     best_span,
     head_ablation,
@@ -21,6 +21,7 @@ from eval.attribution import (
     span_lens,
     without_heads,
 )
+from eval.qa_settings import make_example_windows
 from eval.squad import score
 from minibert import BertForQuestionAnswering, PackedBatch
 from minibert.config import FAMILIES

@@ -19,11 +19,12 @@ from data.batches import collate
 from data.squad import SquadExample, read_squad
 from eval import explanation
 from eval.answer import answer_one
-from eval.answerer import Answerer, make_example_windows, predict_logits
+from eval.answerer import Answerer, predict_logits
 from eval.attribution import head_ablation, span_lens
 from eval.explain import TEMPLATE, render
 from eval.explanation import explain, pack_attention
 from eval.prediction_files import n_best_entries
+from eval.qa_settings import make_example_windows
 from minibert import BertConfig, BertForQuestionAnswering
 from minibert.trace import record
 from tests.browser import Browser, find_browser, open_browser

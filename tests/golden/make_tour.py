@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from data.tokenization import SPECIAL_TOKENS, Tokenizer
-from eval.answerer import SETTINGS_FILE
+from eval.qa_settings import SETTINGS_FILE
 from minibert import BertForQuestionAnswering
 from tests.golden.stages import GOLDEN
 

@@ -11,8 +11,8 @@ import pytest
 
 from data.tokenization import Tokenizer
 from data.tokenizer_files import SPECIAL_TOKENS
-from eval.answerer import QASettings
 from eval.prediction_files import write_json
+from eval.qa_settings import QASettings
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda folder: write_json(folder / "metrics.json", {"f1": 1.0}),

@@ -1,0 +1,67 @@
+"""A model run over many items, longest first, in batches of about equal numbers of tokens."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data.command import is_out_of_memory
+from data.windows import Ints
+
+
+def longest_first(
+    model: nn.Module,
+    lengths: Ints,
+    run: Callable[[Ints], None],
+    device: torch.device,
+    amp_dtype: torch.dtype | None,
+    tokens_per_batch: int | None,
+    unit: str,
+) -> Ints:
+    """Run all items, the longest first, so that memory runs out at once or never.
+
+    If it does, batches of half the tokens are tried, down to single items, with a warning.
+
+    Args:
+        model: put into evaluation mode.
+        lengths: (R,) tokens of the items.
+        run: what is done with the items of a batch; it keeps nothing of a batch that fails.
+        device: where it runs.
+        amp_dtype: autocast dtype, None for float32.
+        tokens_per_batch: tokens in a batch at most (a single longer item is a batch); default 2,048
+            on a CPU, which is as fast as any larger one, 32,768 elsewhere.
+        unit: what the progress bar counts, "window".
+
+    Returns:
+        (R,) the items in the order in which they ran.
+    """
+    budget = tokens_per_batch or (2048 if device.type == "cpu" else 32768)
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    done = 0
+    if model.training:  # eval() walks every module: too long a way for each single question
+        model.eval()
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
+        tqdm(total=len(order), unit=unit, leave=False, disable=None) as bar,
+    ):
+        while done < len(order):
+            room = (ends[done - 1] if done else 0) + budget
+            chosen = order[done : max(done + 1, np.searchsorted(ends, room, side="right"))]
+            try:
+                run(chosen)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(chosen) == 1:
+                    raise
+                budget = int(lengths[chosen].sum()) // 2
+                warnings.warn(
+                    f"out of memory: batches of {budget} tokens from here on", stacklevel=3
+                )
+                continue
+            done += len(chosen)
+            bar.update(len(chosen))
+    return order
