@@ -1,17 +1,26 @@
 """Shared by all tests: one thread (tiny models are fastest so), the guard, and the real data."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from tests import guard
 
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    # tqdm's own lock is one semaphore for a process and all its children: a child that is killed
+    # while it holds the lock would leave every later one waiting for ever
+    tqdm.set_lock(threading.RLock())
+    # a shell ignores these for what it starts in the background, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     guard.install()
 
 

@@ -6,6 +6,7 @@ tests/test_errors.py runs every row: exit 2, one sentence, nothing written, a tr
 --debug; and compares the page.
 """
 
+import atexit
 import importlib.metadata
 import json
 import shutil
@@ -70,6 +71,7 @@ class Row:
 def sound_folder() -> Path:
     """A folder with a little model of random weights, its vocabulary, and two SQuAD files."""
     folder = Path(tempfile.mkdtemp(prefix="minibert-errors-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     write_little(folder)
     torch.manual_seed(0)
     config = BertConfig.from_file(folder / "model" / "config.json")

@@ -3,6 +3,7 @@
 import importlib
 import os
 import runpy
+import signal
 import sys
 import tempfile
 import warnings
@@ -67,7 +68,20 @@ def forked(
                 sys.stderr.flush()
             finally:
                 os._exit(status)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = finish(child)
         output.seek(0)
         errors.seek(0)
         return status, output.read(), errors.read()
+
+
+def finish(child: int) -> int:
+    """Wait for a child; its exit status, or minus the number of the signal that killed it.
+
+    A wait that is broken off (a test out of time, Ctrl-C) leaves no child behind.
+    """
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise

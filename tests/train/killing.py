@@ -22,6 +22,7 @@ import train.run
 import train.squad
 import train.wiring
 from data.command import run_command
+from tests.forked import finish as finish
 
 FILE_EVENTS = frozenset(("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"))
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -64,11 +65,6 @@ def start(
         sys.stderr.flush()
     finally:
         os._exit(status)
-
-
-def finish(child: int) -> int:
-    """Wait for a child; its exit status, or minus the number of the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def at_file_event(folder: Path, number: int, act: Callable[[], None]) -> Callable[[], None]:

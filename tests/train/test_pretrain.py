@@ -18,7 +18,7 @@ from data.vocabulary import train_vocabulary
 from minibert import BertForQuestionAnswering
 from minibert.heads import BertForMaskedLM
 from tests.data.texts import SENTENCES, write_text
-from tests.forked import forked
+from tests.forked import finish, forked
 from train.pretrain import main
 from train.pretrain_inputs import start_as_sinusoids
 from train.run import Run
@@ -81,7 +81,7 @@ def run_in_new_process(words, at=None, do=None):
     """
     child = os.fork()
     if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return finish(child)
     status = 70
     try:
         devnull = os.open(os.devnull, os.O_WRONLY)
