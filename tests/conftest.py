@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads are ended and joined at every fork
+
 import pytest
 import torch
 from tqdm import tqdm

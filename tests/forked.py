@@ -77,11 +77,12 @@ def forked(
 def finish(child: int) -> int:
     """Wait for a child; its exit status, or minus the number of the signal that killed it.
 
-    A wait that is broken off (a test out of time, Ctrl-C) leaves no child behind.
+    A wait that is broken off (a test out of time, Ctrl-C) leaves no child behind: it is aborted,
+    which makes pytest's fault handler print where it stood.
     """
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, signal.SIGABRT)
         os.waitpid(child, 0)
         raise
