@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
 
 DATA_HELP = "folder with squad/ and vocab/ (default: that of MINIBERT_DATA)"
-NAMES = ("step", "masked_lm", "memory", "inference", "features", "decoding", "startup", "safety")
+NAMES = (
+    "step",
+    "classify",
+    "masked_lm",
+    "memory",
+    "inference",
+    "features",
+    "decoding",
+    "startup",
+    "safety",
+)
 
 
 def main(argv: list[str]) -> int:
