@@ -15,8 +15,25 @@ from tqdm import tqdm
 from tests import guard
 
 
+def one_thread() -> None:
+    """Hold this process to one thread of torch's.
+
+    Once a second has worked, OpenMP believes in it in every child forked later, where it is not:
+    the child waits for it for ever.
+    """
+    process, set_num_threads = os.getpid(), torch.set_num_threads
+    set_num_threads(1)
+
+    def refuse_more(number: int) -> None:
+        if number > 1 and os.getpid() == process:
+            raise AssertionError("more than one thread here would hang forked children; fork first")
+        set_num_threads(number)
+
+    torch.set_num_threads = refuse_more
+
+
 def pytest_configure() -> None:
-    torch.set_num_threads(1)
+    one_thread()
     # tqdm's own lock is one semaphore for a process and all its children: a child that is killed
     # while it holds the lock would leave every later one waiting for ever
     tqdm.set_lock(threading.RLock())

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from minibert.dropout import Dropout, dropout
+from tests.train.killing import finish, start
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -59,13 +60,11 @@ def test_a_seed_repeats_the_mask_with_any_number_of_threads() -> None:
         torch.manual_seed(seed)
         return dropout(torch.ones(700, 300), 0.1)
 
-    threads = torch.get_num_threads()
-    try:
+    def command(_words: list[str]) -> int:
         one, two, other = drawn(5, 1), drawn(5, 2), drawn(6, 2)
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(one, two)
-    assert not torch.equal(one, other)
+        return 0 if torch.equal(one, two) and not torch.equal(one, other) else 1
+
+    assert finish(start([], command=command)) == 0  # in a child: see one_thread in conftest.py
 
 
 def test_a_transposed_input_is_treated_element_by_element() -> None:
