@@ -87,14 +87,19 @@ def _is_number(text: str) -> bool:
 
 
 def spread_texts(spreads: Sequence[Spread | None], decimals: int) -> list[str]:
-    """Means, with deviations behind them, below each other."""
-    tails = [
-        "" if spread is None or spread.deviation is None else f" ± {spread.deviation:.{decimals}f}"
+    """Means, with deviations behind them, below each other.
+
+    >>> spread_texts([Spread(62.5, 12.5), Spread(8.25, 1.125), Spread(50, None)], 1)
+    ['62.5 ± 12.5', '8.2 ±  1.1', '50.0       ']
+    """
+    deviations = [
+        "" if spread is None or spread.deviation is None else f"{spread.deviation:.{decimals}f}"
         for spread in spreads
     ]
-    width = max(map(len, tails))
+    width = max(map(len, deviations))
+    tails = [f" ± {d.rjust(width)}" if d else " " * (width and width + 3) for d in deviations]
     return [
-        ("-" if spread is None else f"{spread.mean:.{decimals}f}") + tail.ljust(width)
+        ("-" if spread is None else f"{spread.mean:.{decimals}f}") + tail
         for spread, tail in zip(spreads, tails, strict=True)
     ]
 

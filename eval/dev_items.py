@@ -106,9 +106,13 @@ def _require_scores(run: FinishedRun, scores: Mapping[str, float], source: str) 
         told = run.metrics.get(name)
         if told is None or not math.isclose(told, value, rel_tol=1e-9, abs_tol=1e-9):
             raise ValueError(
-                f"{run.folder / 'metrics.json'} has {name} {shown(told)}, but with {source} it is "
-                f"{value:.6g}; one of them is damaged, or is not of this run"
+                f"{run.folder / 'metrics.json'} has {name} {_number(told)}, but with {source} it "
+                f"is {_number(value)}; one of them is damaged, or is not of this run"
             )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
 
 
 def refuse_other_items(first: Path, second: Path, gold: Mapping[str, Any], other: Any) -> None:

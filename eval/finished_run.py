@@ -221,11 +221,10 @@ def _model(options: Mapping[str, Any], inputs: Mapping[str, Any]) -> Setting:
     hashes = [inputs.get("model_sha256"), inputs.get("weights_sha256")]
     path = Path(source)
     name = path.parent.name if path.name == "best" else path.name
-    text = f"{name if path.is_absolute() else source}"
-    if options.get("from_scratch"):
-        text = f"random {text}"
-    known = [hashes, bool(options.get("from_scratch"))] if any(hashes) else [source, commit]
-    return Setting(text, json.dumps(known, sort_keys=True))
+    text = name if path.is_absolute() else source
+    random = bool(options.get("from_scratch"))
+    known = [hashes if any(hashes) else source, commit, random]
+    return Setting(f"random {text}" if random else text, json.dumps(known, sort_keys=True))
 
 
 def _file(path: Any, sha256: Any) -> Setting:
