@@ -6,7 +6,7 @@ python -m eval.compare runs/raw-? runs/light-?       seeds of two settings: mean
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eval.dev_items import DevItems
     from eval.finished_run import FinishedRun
     from eval.run_groups import Group
+    from eval.text_table import Column
 
 WIDTH = 100  # characters of a line
 _EPILOG = """examples:
@@ -26,9 +27,11 @@ _EPILOG = """examples:
   python -m eval.compare runs/raw runs/light --leave-out-shared --csv table.csv
   python -m eval.compare runs/squad-1 runs/squad-2 --data-file dev-v2.0.json
 
-Scores are in percent, AUC and ECE from 0 to 1; of several seeds the mean ± the sample deviation.
-Differences are in points, "in dev." in pooled deviations of the seeds; an interval says what
-another draw of dev texts or questions would do, the deviation what another seed would."""
+Scores are in percent, AUC and ECE from 0 to 1; of n seeds the mean ± the sample deviation. Weighted
+(w.) is by the size of the classes. The time of an epoch is training alone, without evaluations.
+Differences are in points, "in dev." in pooled deviations of the seeds. The interval says what other
+dev texts or questions would do to the difference (of means over the seeds), the deviation what
+another seed would. McNemar's p is for right and wrong items of two single runs."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class CompareOptions:
                 raise UsageError(f"{self.runs[number]} is named twice; name each run once")
         if self.baseline is not None and Path(self.baseline).resolve() not in places:
             raise UsageError(f"--baseline {self.baseline} is none of the runs that are compared")
+        for flag, path in (("--csv", self.csv), ("--json", self.json)):
+            if path and Path(path).resolve().parent in places:
+                raise UsageError(f"{flag} {path} lies in a run folder; write it elsewhere")
 
 
 def main(argv: list[str]) -> int:
@@ -78,8 +84,7 @@ def main(argv: list[str]) -> int:
         description="Put finished runs side by side, those that differ only in the seed as one.",
         epilog=_EPILOG,
     )  # fmt: skip
-    from eval.compare_tables import difference_columns, records, score_columns, shared_columns
-    from eval.finished_run import CLASSIFY, SQUAD, read_run
+    from eval.compare_tables import records
     from eval.prediction_files import check_file, write_json
     from eval.run_groups import group_runs
     from eval.text_table import as_markdown, as_text
@@ -88,6 +93,36 @@ def main(argv: list[str]) -> int:
     for flag, path in (("--csv", options.csv), ("--json", options.json)):
         if path is not None:
             check_file(flag, Path(path))
+    runs = read_runs(options)
+    items = read_items(runs, options.data_file)
+    groups = group_runs(runs, each=options.each)
+    baseline = find_group(groups, options.baseline)
+    rows = make_rows(groups, baseline, items, options)
+    task, size = runs[0].task, len(items[runs[0]].gold)
+    found = records(task, rows, baseline)
+    if options.csv:
+        write_file(Path(options.csv), as_csv(found).encode())
+    if options.json:
+        head = {"task": task, "dev_items": size, "baseline": baseline.name}
+        write_json(options.json, {**head, "samples": options.samples, "rows": found})
+    parts = []
+    for title, columns in titled_tables(task, rows, baseline, size):
+        table = as_markdown(columns) if options.markdown else as_text(columns, WIDTH)
+        parts.append(f"{title}\n\n{table}")
+    if len(groups) == 1:
+        parts.append("All runs differ only in the seed; --each compares them with each other.")
+    print("\n\n".join(parts))
+    return 0
+
+
+def read_runs(options: CompareOptions) -> "list[FinishedRun]":
+    """The runs, all of one task, to which the flags apply.
+
+    Raises:
+        ValueError: they are not, or one of them is not a sound finished run.
+    """
+    from eval.finished_run import CLASSIFY, SQUAD, read_run
+
     runs = [read_run(Path(name)) for name in options.runs]
     task = runs[0].task
     for run in runs:
@@ -100,34 +135,26 @@ def main(argv: list[str]) -> int:
         raise UsageError("--leave-out-shared is for runs of train.classify; leave it out")
     if options.data_file and task != SQUAD:
         raise UsageError("--data-file is for runs of train.squad; leave it out")
-    items = read_items(runs, options.data_file)
-    groups = group_runs(runs, each=options.each)
-    baseline = find_group(groups, options.baseline)
-    rows = make_rows(groups, baseline, items, options)
+    return runs
 
-    size = len(items[runs[0]].gold)
+
+def titled_tables(
+    task: str, rows: "Sequence[Row]", baseline: "Group", size: int
+) -> "Iterator[tuple[str, list[Column]]]":
+    """The tables that are shown, each with the line above it; `size` is the number of dev items."""
+    from eval.compare_tables import difference_columns, score_columns, shared_columns
+    from eval.finished_run import CLASSIFY
+
     things = "texts" if task == CLASSIFY else "questions"
-    spread = "" if len(groups) == len(runs) else "; of n seeds mean ± sample deviation"
-    title = f"{len(runs)} runs, scores on {size:,} dev {things}{spread}:"
-    tables = [(title, score_columns(task, rows))]
-    if options.leave_out_shared:
+    runs = sum(len(row.group.runs) for row in rows)
+    spread = "" if len(rows) == runs else "; of n seeds mean ± sample deviation"
+    yield f"{runs} runs, scores on {size:,} dev {things}{spread}:", score_columns(task, rows)
+    if rows[0].shared is not None:
         title = "Without the dev texts that, cleaned, also stand in the training file:"
-        tables.append((title, shared_columns(rows)))
-    if len(groups) > 1:
+        yield title, shared_columns(rows)
+    if len(rows) > 1:
         title = f"Minus {baseline.name}, in points, on the same {things} [95 % interval]:"
-        tables.append((title, difference_columns(task, rows, baseline)))
-    found = records(task, rows, baseline)
-    if options.csv:
-        write_file(Path(options.csv), as_csv(found).encode())
-    if options.json:
-        head = {"task": task, "dev_items": size, "baseline": baseline.name}
-        write_json(options.json, {**head, "samples": options.samples, "rows": found})
-    for title, columns in tables:
-        print(f"{title}\n")
-        print(as_markdown(columns) if options.markdown else as_text(columns, WIDTH), end="\n\n")
-    if len(groups) == 1:
-        print("All runs differ only in the seed; --each compares them with each other.")
-    return 0
+        yield title, difference_columns(task, rows, baseline)
 
 
 def read_items(

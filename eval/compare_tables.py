@@ -162,8 +162,8 @@ def shared_columns(rows: Sequence[Row]) -> list[Column]:
     """With --leave-out-shared: how many texts are shared, and the scores without them."""
     shared = [row.shared for row in rows if row.shared is not None]
     counts = [
-        Column("raw", [str(one.raw) for one in shared]),
-        Column("cleaned", [str(one.cleaned) for one in shared]),
+        Column("shared raw", [str(one.raw) for one in shared]),
+        Column("shared cleaned", [str(one.cleaned) for one in shared]),
     ]
     scores = []
     for key in ("accuracy", "macro_f1", "weighted_f1"):

@@ -109,10 +109,10 @@ def read_run(folder: Path) -> FinishedRun:
                 f"{folder / 'metrics.json'} has scores that no evaluation in log.jsonl has; one of "
                 "the two is damaged or of another run"
             )
-        best = same[0]
+        best_update, best_epoch = same[0]["update"], float(same[0]["epoch"])
         made, scored = updates[-1]["update"], evals[-1]["update"]
         if not (made == scored == total) and not (
-            made == scored and _ended_early(options, best["update"], made, per_epoch)
+            made == scored and _ended_early(options, best_update, made, per_epoch)
         ):
             raise ValueError(
                 f"{folder} is not finished (update {made} of {total}): {_go_on(folder, task)}"
@@ -135,7 +135,7 @@ def read_run(folder: Path) -> FinishedRun:
         classes=tuple(metrics["per_class"]) if isinstance(metrics.get("per_class"), dict) else (),
         predictions=read_object(folder / "predictions.json", "the predictions of a run"),
         updates=made,
-        best_epoch=float(best["epoch"]),
+        best_epoch=best_epoch,
         epoch_seconds=seconds,
     )
 
@@ -204,7 +204,7 @@ def _settings(
         "model": _model(options, inputs),
         "train-file": _file(options.get("train_file"), inputs.get("train_sha256")),
         "dev-file": _file(options.get("dev_file"), inputs.get("dev_sha256")),
-        "epochs": _value(round(epochs, 6)),
+        "epochs": Setting(f"{epochs:.3g}", f"{epochs:.9g}"),
     }
     for name, value in options.items():
         if name not in _NO_SETTINGS:
@@ -245,6 +245,11 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
+def _short(commit: str | None) -> str | None:
+    """Seven digits tell commits apart; + is for changed files."""
+    return commit and commit[:7] + "+" * commit.endswith("+")
+
+
 def _environment(path: Path) -> dict[str, str]:
     """Device, threads, versions and commit of all starts."""
     try:
@@ -254,13 +259,13 @@ def _environment(path: Path) -> dict[str, str]:
                 "device": start["gpu"] if start["device"] == "cuda" else start["device"],
                 "threads": start["threads"],
                 "torch": start["versions"]["torch"],
-                "commit": start["commit"],
+                "commit": _short(start["commit"]),
             }
             for start in starts
         ]
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"{path} is damaged: it does not list the starts of a run") from None
     return (
         {name: ", ".join(dict.fromkeys(_text(row[name]) for row in rows)) for name in rows[0]}

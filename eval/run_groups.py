@@ -136,7 +136,7 @@ def differing(groups: Sequence[Group]) -> dict[str, list[str]]:
 
 def _all_of(run: FinishedRun) -> dict[str, Setting]:
     environment = {name: Setting(text, text) for name, text in run.environment.items()}
-    return {**run.settings, "seed": Setting(run.seed, run.seed), **environment}
+    return {**run.settings, **environment, "seed": Setting(run.seed, run.seed)}
 
 
 def _texts(values: Mapping[FinishedRun, Setting]) -> dict[FinishedRun, str]:

@@ -467,6 +467,7 @@ def test_what_cannot_be_compared_is_one_sentence(pair, tmp_path):
         ((one, two, "--samples", "0"), "--samples is 0, expected 1 to"),
         ((one, two, "--data-file", "dev.json"), "--data-file is for runs of train.squad"),
         ((one, two, "--csv", folder), "is a folder; give the name of a file"),
+        ((one, two, "--json", two / "metrics.json"), "lies in a run folder; write it elsewhere"),
         ((one, shorter), "1 of 8 are only in"),
         ((one, relabelled), "2 of 8 have other right answers (the first is 5: 'a' and 'b')"),
         ((one, two, "--leave-out-shared"), "None does not exist"),
@@ -504,6 +505,38 @@ DAMAGES = (
     (damaged("predictions.json", lambda text: "{}"), "error: "),
     (lambda run: (run / "predictions.json").unlink(), "predictions.json does not exist"),
 )  # fmt: skip
+
+
+def places(value, path=()):
+    """Where in a JSON value there is another."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in inside:
+        yield (*path, key)
+        if isinstance(part, dict | list):
+            yield from places(part, (*path, key))
+
+
+def test_no_value_of_another_kind_is_met_unprepared(pair, tmp_path, capsys):
+    one, met = pair[0], 0
+    for file in ("options.json", "env.json", "metrics.json", "predictions.json", "log.jsonl"):
+        whole = (one / file).read_text()
+        lines = whole.splitlines() if file == "log.jsonl" else [whole]
+        for place in places(list(map(json.loads, lines))):
+            for value in ([], {}, "x", None, -1, 0, 1e308):
+                document = list(map(json.loads, lines))
+                part = document
+                for key in place[:-1]:
+                    part = part[key]
+                part[place[-1]] = value
+                (one / file).write_text("\n".join(map(json.dumps, document)))
+                try:
+                    eval.compare.main([*map(str, pair), "--samples", "1"])
+                except (ValueError, OSError) as error:
+                    met += 1
+                    assert str(error) and "\n" not in str(error)
+        (one / file).write_text(whole)
+    assert met > 300
+    assert eval.compare.main([*map(str, pair), "--samples", "1"]) == 0
 
 
 @pytest.mark.parametrize(("damage", "sentence"), DAMAGES)
