@@ -241,6 +241,36 @@ def test_answers_of_four_questions(questions, tmp_path):
     assert "+0.00 [" in output and "-0.00" not in output
 
 
+def test_the_order_of_predictions_and_questions_does_not_matter(pair, questions, tmp_path):
+    answers = {"q1": "red fox", "q2": "no", "q3": "", "q4": "no"}
+    squads = [
+        write_squad_run(tmp_path / "here", questions, answers, lr=1),
+        write_squad_run(tmp_path / "there", questions, answers, lr=2),
+    ]
+    backwards = {"q4": None, "q3": None, "q2": "blue", "q1": "red fox"}
+    other = write_questions(tmp_path / "backwards.json", backwards)
+    options = squads[1] / "options.json"
+    options.write_text(options.read_text().replace(str(questions), str(other)))
+    for one, two in (pair, squads):
+        before = compared(tmp_path, one, two)[1]["rows"][1]["mcnemar_p"]
+        path = two / "predictions.json"
+        entries = list(json.loads(path.read_text()).items())
+        write_json(path, dict(entries[::-1]))
+        assert compared(tmp_path, one, two)[1]["rows"][1]["mcnemar_p"] == before
+
+
+def test_the_demos_questions_are_found_wherever_its_run_was_moved(tmp_path):
+    (tmp_path / "demo").mkdir()
+    dev = write_questions(tmp_path / "demo" / "dev.json", {"q1": "red", "q2": None})
+    runs = []
+    for name, lr in (("one", 1), ("two", 2)):
+        run = write_squad_run(tmp_path / name, dev, {"q1": "red", "q2": ""}, lr=lr, demo=True)
+        shutil.copytree(dev.parent, run / "demo")
+        runs.append(run)
+    dev.unlink()
+    assert compare(*runs)[0] == 0
+
+
 def test_data_without_impossible_questions_has_no_columns_of_them(tmp_path):
     dev = write_questions(tmp_path / "dev.json", {"q1": "red", "q2": "blue"})
     runs = [
@@ -286,7 +316,12 @@ def test_shared_texts_are_found_after_the_runs_own_cleaning_and_left_out(tmp_pat
     assert raw["accuracy"] == light["accuracy"] == 75
     assert raw["accuracy_without_shared"] == pytest.approx(200 / 3)  # a, b, and a for b
     assert light["accuracy_without_shared"] == 50
-    assert "Without the dev texts" in output
+    shown = [line.split() for line in output[output.index("Without the dev") :].splitlines()]
+    assert shown[2:5] == [
+        "run shared raw shared cleaned accuracy macro F1 weighted F1".split(),
+        ["raw", "1", "1", "66.67", "66.67", "66.67"],
+        ["light", "1", "2", "50.00", "33.33", "66.67"],  # no "a" is left to be found
+    ]
     dev.write_text("tweet,label\nsee http://t.co/2,b\nequal,a\nnew,b\nnewer,b\n")
     status, _, errors = compare(*runs, "--leave-out-shared")
     assert status == 2 and "its lines or labels have changed; bring the file back" in errors
@@ -363,6 +398,13 @@ def test_an_unfinished_run_is_told_how_to_go_on(trained):
     status, output, errors = compare(trained / "raw-1", trained / "stopped")
     assert (status, output) == (2, "")
     assert "is not finished (update 4 of 6): go on with python -m train.classify" in errors
+
+
+def test_a_run_that_stopped_just_after_an_evaluation_is_unfinished(pair):
+    options = pair[0] / "options.json"
+    options.write_text(options.read_text().replace('"epochs": 2.0', '"epochs": 9.0'))
+    status, _, errors = compare(*pair)
+    assert status == 2 and "is not finished (update 4 of 18): go on with" in errors
 
 
 def test_a_run_that_patience_ended_is_finished(files, tmp_path, trained):  # noqa: F811
