@@ -251,12 +251,15 @@ def test_the_order_of_predictions_and_questions_does_not_matter(pair, questions,
     other = write_questions(tmp_path / "backwards.json", backwards)
     options = squads[1] / "options.json"
     options.write_text(options.read_text().replace(str(questions), str(other)))
-    for one, two in (pair, squads):
-        before = compared(tmp_path, one, two)[1]["rows"][1]["mcnemar_p"]
+    for score, (one, two) in (("accuracy", pair), ("exact", squads)):
+        before = compared(tmp_path, one, two)[1]["rows"][1]
         path = two / "predictions.json"
         entries = list(json.loads(path.read_text()).items())
         write_json(path, dict(entries[::-1]))
-        assert compared(tmp_path, one, two)[1]["rows"][1]["mcnemar_p"] == before
+        after = compared(tmp_path, one, two)[1]["rows"][1]
+        assert after["mcnemar_p"] == before["mcnemar_p"]
+        assert after[f"{score}_low"] == before[f"{score}_low"]
+    assert after["exact_low"] == after["exact_high"] == 0  # the answers are the same
 
 
 def test_the_demos_questions_are_found_wherever_its_run_was_moved(tmp_path):
