@@ -30,6 +30,7 @@ COMMANDS = (
     "eval.explain",
     "eval.fill",
     "eval.ablate",
+    "eval.compare",
     "data.windows",
     "data.vocabulary",
     "data.download",
