@@ -16,12 +16,12 @@ if __name__ == "__main__":
     run_command(main)
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import option
+from data.command import UsageError, option
 from data.encoding import ENCODINGS, read_utf8
 from data.tweet_rows import as_whole_number, listed, open_rows
 from minibert.strict_json import shown
@@ -49,6 +49,12 @@ class ReadingOptions:
     quotes: bool = option(
         True, help="double quotes enclose a field, else they are text", group="tweets"
     )
+    class_names: str | None = option(
+        None,
+        help="what the file's labels are called: 0=neutral,1=anti-vax,2=pro-vax",
+        group="tweets",
+        metavar="LABEL=NAME,...",
+    )
 
     def read(self, path: str | Path, label_names: Sequence[str] | None = None) -> "TweetData":
         """The file, read as the flags say; see `read_tweets`."""
@@ -59,6 +65,7 @@ class ReadingOptions:
             label_names=label_names,
             encoding=self.encoding,
             quotes=self.quotes,
+            class_names=read_class_names(self.class_names or ""),
         )
 
 
@@ -70,7 +77,8 @@ class TweetData:
         path: the file.
         texts: R of them, as in the file.
         labels: (R,) int64, the class of each, an index into label_names.
-        label_names: C of them, in the order of id2label: whole numbers by size, names by alphabet.
+        label_names: C of them, in the order of id2label: whole numbers by size, words by alphabet;
+            what class_names calls them.
         lines: (R,) int64, the line where each record begins, counted from 1.
         text_column: name of the text's column.
         label_column: name of the label's column.
@@ -118,6 +126,7 @@ def read_tweets(
     label_names: Sequence[str] | None = None,
     encoding: str = "utf-8",
     quotes: bool = True,
+    class_names: Mapping[str, str] | None = None,
 ) -> TweetData:
     """Read and check a file of labelled tweets.
 
@@ -132,6 +141,7 @@ def read_tweets(
             the labels of this one.
         encoding: "utf-8" or "windows-1252", of a file without byte-order mark.
         quotes: whether double quotes enclose fields of a table.
+        class_names: label of the file -> name of its class; other labels are their own names.
 
     Raises:
         ValueError: one sentence naming the file, and the line where there is one.
@@ -164,14 +174,28 @@ def read_tweets(
             )
     if not texts:
         raise ValueError(f"{path} holds no tweets, only the names of its columns; expected rows")
-    names = _class_names(found) if label_names is None else tuple(label_names)
+    called = dict(class_names or {})
+    if label_names is None:
+        labels = _in_order(found)
+        if unknown := [label for label in called if label not in labels]:
+            raise ValueError(
+                f"--class-names names the label {shown(unknown[0])}, but {path} has only "
+                f"{listed(labels)}"
+            )
+        names = tuple(called.get(label, label) for label in labels)
+        if len(set(names)) < len(names):
+            raise ValueError(f"two classes would have one name: {listed(names)}")
+    else:
+        names = tuple(label_names)
     classes = []
     for label, number in found.items():
-        name = label if label in names else as_whole_number(label)
-        if name not in names:
+        same = (label, as_whole_number(label) or label)
+        name = next((n for n in (*map(called.get, same), *same) if n in names), None)
+        if name is None:
             raise ValueError(
                 f"{path}: line {lines[numbers.index(number)]} has the label {shown(label)}, "
-                f"expected one of the training file's: {listed(names)}"
+                f"expected one of the training file's: {listed(names)} (--class-names tells what "
+                "labels are called)"
             )
         classes.append(names.index(name))
     import numpy as np
@@ -188,7 +212,24 @@ def read_tweets(
     )
 
 
-def _class_names(labels: Iterable[str]) -> tuple[str, ...]:
+def read_class_names(text: str) -> dict[str, str]:
+    """What labels are called: "0=neutral, 1=anti-vax" -> {"0": "neutral", "1": "anti-vax"}.
+
+    Raises:
+        UsageError: a pair without "=", without label or name, or a label named twice.
+    """
+    names: dict[str, str] = {}
+    for pair in text.split(",") if text else ():
+        label, equals, name = (part.strip() for part in pair.partition("="))
+        if not (label and equals and name) or label in names:
+            raise UsageError(
+                f"--class-names has {shown(pair.strip())}, expected LABEL=NAME,..., each label once"
+            )
+        names[label] = name
+    return names
+
+
+def _in_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The labels of a file in the order of their classes."""
     numbers = {as_whole_number(label) for label in labels}
     whole = {number for number in numbers if number is not None}

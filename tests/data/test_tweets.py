@@ -13,7 +13,7 @@ from data.ledger import tweet_ledger
 from data.tokenization import Tokenizer
 from data.tokenizer_files import SPECIAL_TOKENS, read_vocabulary
 from data.tweet_rows import LABEL_COLUMNS, MOST_CHARACTERS, TEXT_COLUMNS
-from data.tweets import MOST_LABELS, TweetData, find_shared, read_tweets
+from data.tweets import MOST_LABELS, TweetData, find_shared, read_class_names, read_tweets
 from tests.forked import forked
 
 TRAIN, DEV = "tweets/vaccine_train_set.csv", "tweets/vaccine_validation_set.csv"
@@ -325,6 +325,41 @@ def test_special_tokens_typed_in_a_tweet_stay_text(tmp_path: Path) -> None:
 def test_with_the_vocabulary_of_bert_they_stay_text_too(real_data: Path, tmp_path: Path) -> None:
     vocabulary = read_vocabulary(real_data / "vocab/bert-base-uncased-vocab.txt")
     check_typed(Tokenizer(vocabulary, lowercase=True), tmp_path)
+
+
+# --- names of classes
+
+
+def test_labels_get_the_names_of_their_classes_in_the_files_order(tmp_path: Path) -> None:
+    called = read_class_names("0=neutral, 1=anti-vax,2=pro-vax")
+    train = read_tweets(written(tmp_path, f"{HEADER}a,2\nb,0\nc,1\n"), class_names=called)
+    assert train.label_names == ("neutral", "anti-vax", "pro-vax")
+    assert train.labels.tolist() == [2, 0, 1]
+    for labels in ("1\nb,02\nc,0", "anti-vax\nb,pro-vax\nc,neutral", "1.0\nb,pro-vax\nc,0"):
+        dev = written(tmp_path, f"{HEADER}a,{labels}\n", "dev.csv")
+        read = read_tweets(dev, label_names=train.label_names, class_names=called)
+        assert read.labels.tolist() == [1, 2, 0]
+    with pytest.raises(ValueError, match="line 3 has the label '02', expected one of the training"):
+        read_tweets(written(tmp_path, f"{HEADER}a,pro-vax\nb,02\n"), label_names=train.label_names)
+    assert read_tweets(
+        written(tmp_path, f"{HEADER}a,no\nb,yes\n"), class_names={"no": "against"}
+    ).label_names == ("against", "yes")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("0", "--class-names has '0', expected LABEL=NAME"),
+        ("0=", "--class-names has '0=', expected LABEL=NAME"),
+        ("0=a,0=b", "--class-names has '0=b', expected LABEL=NAME,..., each label once"),
+        ("0=a,7=b", "--class-names names the label '7', but .* has only '0', '1'"),
+        ("0=1", "two classes would have one name: '1', '1'"),
+    ],
+)
+def test_names_that_fit_no_labels_are_refused(names: str, sentence: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"{HEADER}a,0\nb,1\n")
+    with pytest.raises(ValueError, match=sentence):
+        read_tweets(path, class_names=read_class_names(names))
 
 
 # --- the command
