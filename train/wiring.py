@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from data.batches import BatchPlan
 from minibert.device import choose_amp_dtype, choose_device
-from minibert.task_model import TaskModel
 from train.checkpoint import TrainState
 from train.disk import disk_need, refuse_without_room
 from train.dry_run import print_plan
@@ -48,7 +48,7 @@ class Work:
     """
 
     options: TrainOptions
-    model: TaskModel
+    model: nn.Module
     plan: BatchPlan
     task: Task
     identity: dict[str, Any]
