@@ -5,7 +5,7 @@ FeedForwardNet      ids of words -> mean of their embeddings (E) -> hidden layer
 RecurrentNet        ids of words -> embeddings -> L two-way recurrent layers (2F) -> attention
 
 N words in the batch, B texts, V ids, E embedding_size, F hidden_size, L num_hidden_layers, C
-classes; a linear layer ends each. The unknown word, id 0, stands alone in a text of which nothing is known.
+classes; a linear layer ends each. Id 0 is the unknown word, and stands alone in an empty text.
 """
 
 from itertools import pairwise
