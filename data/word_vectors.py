@@ -5,6 +5,7 @@ A word may hold spaces (glove.840B has ". . ."), as long as none of its parts is
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_NUMBERS = re.compile(_NUMBER)
+_IS_NUMBER = re.compile(_NUMBER)
 _MOST_WIDTH = 10_000
 _LARGEST = 1e4  # of a number; training would not survive it
 
@@ -49,8 +50,8 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
     """
     import numpy as np
 
-    rows: dict[int, list[bytes]] = {}
-    seen: dict[bytes, int] = {}
+    rows: dict[int, bytes] = {}
+    seen: dict[str, int] = {}
     width = number = 0
     try:
         file = path.open("rb")
@@ -58,28 +59,42 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
         raise ValueError(f"--vectors {path} cannot be read ({error.strerror})") from None
     with file:
         for number, line in enumerate(file, 1):
-            parts = line.rstrip(b"\r\n").rstrip(b" ").split(b" ")
-            width = width or _first_width(path, parts)
-            word, numbers = _split_line(f"{path}: line {number}", parts, width)
-            if word in seen:
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)
+            line = line.rstrip(b"\r\n").rstrip(b" ")
+            if not width:
+                width = _first_width(path, line.split(b" "))
+                is_usual = re.compile(rb"([^ ]+)((?: %s){%d})" % (_NUMBER, width))
+            usual = is_usual.fullmatch(line)  # a look at each number in turn takes thrice as long
+            if usual is not None:
+                word, numbers = usual.groups()
+            else:
+                word, numbers = _split_line(f"{path}: line {number}", line, width)
+            try:
+                text = word.decode()
+            except UnicodeDecodeError:
                 raise ValueError(
-                    f"{path}: line {number} repeats the word {shown(word.decode())} of line "
-                    f"{seen[word]}; take one of them out"
+                    f"{path}: line {number} is not UTF-8 text; convert the file"
+                ) from None
+            if text in seen:
+                raise ValueError(
+                    f"{path}: line {number} repeats the word {shown(text)} of line "
+                    f"{seen[text]}; take one of them out"
                 )
-            seen[word] = number
-            row = ids.get(word.decode())
+            seen[text] = number
+            row = ids.get(text)
             if row is not None:
                 rows[row] = numbers
     if not number:
         raise ValueError(f"{path} is empty, expected a word and its numbers on each line")
     values, found = np.zeros((size, width), np.float32), np.zeros(size, np.bool_)
     for row, numbers in rows.items():
-        values[row] = np.array(numbers, np.float64)
+        values[row] = np.array(numbers.split(), np.float64)
         found[row] = True
         if not (np.abs(values[row]) <= _LARGEST).all():
             wanted = next(word for word, place in ids.items() if place == row)
             raise ValueError(
-                f"{path}: line {seen[wanted.encode()]} has a number beyond {_LARGEST:g} in the "
+                f"{path}: line {seen[wanted]} has a number beyond {_LARGEST:g} in the "
                 f"vector of {shown(wanted)}"
             )
     return WordVectors(values, found, number)
@@ -100,28 +115,30 @@ def _first_width(path: Path, parts: list[bytes]) -> int:
     return len(parts) - 1
 
 
-def _split_line(place: str, parts: list[bytes], width: int) -> tuple[bytes, list[bytes]]:
-    """The word and its numbers.
+def _split_line(place: str, line: bytes, width: int) -> tuple[bytes, bytes]:
+    """The word, of several parts, and its numbers.
 
     Args:
         place: file and line, for the sentence.
-        parts: what stands between spaces.
+        line: without its end.
         width: numbers expected.
 
     Raises:
         ValueError: one sentence.
     """
+    parts = line.split(b" ")
     spare = len(parts) - width  # parts of the word
-    if spare < 1 or (spare > 1 and any(map(_NUMBERS.fullmatch, parts[1:spare]))):
+    if spare < 1 or (spare > 1 and any(map(_IS_NUMBER.fullmatch, parts[1:spare]))):
         raise ValueError(f"{place} has {len(parts) - 1} numbers, expected {width} as on line 1")
+    if b"" in parts[:spare]:
+        raise ValueError(
+            f"{place} has two spaces side by side, or one before its word; expected one between "
+            "its parts"
+        )
     word, numbers = b" ".join(parts[:spare]), parts[spare:]
     for text in numbers:
-        if _NUMBERS.fullmatch(text) is None:
+        if _IS_NUMBER.fullmatch(text) is None:
             raise ValueError(
                 f"{place} has {shown(text.decode('utf-8', 'replace'))} where a number is expected"
             )
-    try:
-        word.decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"{place} is not UTF-8 text; convert the file") from None
-    return word, numbers
+    return word, b" ".join(numbers)

@@ -46,13 +46,10 @@ def terms(words: Sequence[str], ngrams: int) -> Iterator[str]:
     >>> list(terms(["get", "your", "shot"], 2))
     ['get', 'your', 'shot', 'get your', 'your shot']
     """
-    return chain(
-        words,
-        *(
-            (" ".join(words[start : start + size]) for start in range(len(words) - size + 1))
-            for size in range(2, ngrams + 1)
-        ),
-    )
+    yield from words
+    for size in range(2, ngrams + 1):
+        for start in range(len(words) - size + 1):
+            yield " ".join(words[start : start + size])
 
 
 @dataclass(frozen=True, eq=False)

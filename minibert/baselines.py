@@ -139,8 +139,9 @@ class RecurrentNet(Baseline):
         padded = batch.pad(scores, torch.finfo(scores.dtype).min)  # (B, T), one number a word
         weights = batch.unpad(padded.softmax(-1))  # (N,)
         texts = batch.padded_index // batch.padded_length  # (N,)
-        sums = hidden.new_zeros(batch.num_sequences, hidden.shape[1])
-        return sums.index_add(0, texts, weights[:, None] * hidden)
+        weighted = weights[:, None] * hidden  # float32 also under autocast, as softmax's result is
+        sums = weighted.new_zeros(batch.num_sequences, hidden.shape[1])
+        return sums.index_add(0, texts, weighted)
 
 
 def by_step(batch: PackedBatch) -> tuple[Tensor, Tensor]:

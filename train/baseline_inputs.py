@@ -58,9 +58,10 @@ def start_baseline(options: ClassifyOptions, train: LabelledFile, dev: LabelledF
     ]
     vectors = _read_vectors(options, words)
     model = _make_model(options, train, words, texts_with, vectors)
+    listed = words.to_bytes()
     identity = {
         "model_source": options.model,
-        "words_sha256": hashlib.sha256(words.to_bytes()).hexdigest(),
+        "words_sha256": hashlib.sha256(listed).hexdigest(),
     }
     if options.vectors:
         identity["vectors_sha256"] = file_sha256(Path(options.vectors))
@@ -75,6 +76,7 @@ def start_baseline(options: ClassifyOptions, train: LabelledFile, dev: LabelledF
         identity=identity,
         origin=_origin(options),
         describe=partial(_describe, model, words, vectors),
+        vocabulary_bytes=len(listed),
     )
 
 

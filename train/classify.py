@@ -88,6 +88,7 @@ def read_work(
         counted="texts",
         answers=len(inputs.dev.data) * (1 + len(inputs.train.data.label_names)),
         finish=partial(finish, inputs),
+        vocabulary_bytes=inputs.start.vocabulary_bytes,
     )  # fmt: skip
 
 

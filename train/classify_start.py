@@ -52,6 +52,7 @@ class Start:
         origin: where the model came from, for its README.
         describe: prints what the model is.
         frozen: the part of the model that is not trained.
+        vocabulary_bytes: of its file, where that is large.
     """
 
     model: ClassifierModel
@@ -65,6 +66,7 @@ class Start:
     origin: str
     describe: Callable[[], None]
     frozen: nn.Module | None = None
+    vocabulary_bytes: int = 0
 
 
 def start_bert(

@@ -45,6 +45,7 @@ class Work:
         counted: what the log counts in an update, "windows".
         answers: entries in the prediction files, for which the disk must have room.
         finish: (run, scores of the best model) -> exit status, after a finished run.
+        vocabulary_bytes: of the words that are saved beside the model, where they are many.
     """
 
     options: TrainOptions
@@ -56,6 +57,7 @@ class Work:
     counted: str
     answers: int
     finish: Callable[[Any, dict[str, Any]], int]
+    vocabulary_bytes: int = 0
 
 
 def run_training(
@@ -93,7 +95,7 @@ def run_training(
             model, plan, task = work.model, work.plan, work.task
             optimizer = make_optimizer(model, options)
             scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
-            need = disk_need(model, options, work.answers)
+            need = disk_need(model, options, work.answers) + 2 * work.vocabulary_bytes
             if options.dry_run:
                 print_plan(
                     model, optimizer, scaler, plan, options, folder, device, amp_dtype, task, need
