@@ -23,7 +23,7 @@ BASELINES: dict[str, dict[str, Any]] = {
         "hidden_size": 100, "layers": 1, "vectors": None,
     },
     "birnn": {
-        "epochs": 4.0, "lr": 2e-3, "batch_size": 32, "warmup": 0.0, "weight_decay": 0.01,
+        "epochs": 3.0, "lr": 2e-3, "batch_size": 32, "warmup": 0.0, "weight_decay": 0.01,
         "dropout": 0.5, "min_texts": 2, "max_words": 0, "embedding_size": 100,
         "hidden_size": 64, "layers": 2, "vectors": None, "cell": "lstm", "skip": True,
     },

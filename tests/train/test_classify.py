@@ -7,6 +7,7 @@ import random
 import signal
 from dataclasses import replace
 
+import nltk.tokenize  # noqa: F401  for the same reason
 import numpy as np
 import pytest
 import torch
