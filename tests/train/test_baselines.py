@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-import train.baseline_inputs
-import train.classify
 from data.words import Words
 from minibert.baselines import KINDS
 from tests.forked import forked
@@ -70,9 +68,6 @@ def test_vectors_are_the_rows_of_their_words_and_the_others_are_random(files, tm
         work, _ = work_of(files, tmp_path, kind, vectors=str(path), min_texts=1)
         rows = work.model.embedding.weight
         words = {"green": [1, 2, 3, 4], "river": [-1, -2, -3, -4]}
-        split = [["anna"]]  # any text: only the ids are asked for
-        ids = train.baseline_inputs.Words.of_texts(split, ngrams=1, min_texts=1, most=0)[0].ids
-        assert ids == {"anna": 1}
         vocabulary = work.task.evaluate.args[0].start.vocabulary
         for word, vector in words.items():
             assert rows[vocabulary.ids[word]].tolist() == vector
@@ -164,7 +159,7 @@ def test_the_seed_decides_the_weights(files, tmp_path):  # noqa: F811
     assert torch.equal(first, same) and not torch.equal(first, other)
 
 
-def test_a_texts_of_a_class_the_model_lacks_and_a_lost_vocabulary_are_refused(files, tmp_path):  # noqa: F811
+def test_a_vocabulary_that_is_lost_or_too_short_is_refused(files, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     assert run_command(arguments(files, run, kind="softmax")) == 0
     score = ("--data-file", str(files / "dev.csv"), "--output-dir", str(tmp_path / "out"))
