@@ -4,7 +4,7 @@ Training evaluates with the same functions as `python -m eval.classify`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +13,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.batches import LabelledTexts, collate_labelled
+from data.batches import LabelledTexts, collate_labelled, encode_labelled
 from data.cleaning import Cleaning
+from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Ints
+from data.words import Words, split_texts
 from eval.longest_first import longest_first
+from minibert.baseline_model import Baseline
+from minibert.baselines import KINDS
 from minibert.files import write_file
 from minibert.heads import BertForSequenceClassification, classification_loss_sum
+from minibert.hub import find_model
 from minibert.strict_json import read_object, shown
 
 SETTINGS_FILE = "classifier_settings.json"
+
+ClassifierModel = BertForSequenceClassification | Baseline
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class ClassifierSettings:
     """How texts become tokens; saved beside a trained model.
 
     Attributes:
-        max_length: tokens of a text, [CLS] and [SEP] included.
+        max_length: tokens of a text, [CLS] and [SEP] included; words, of a baseline.
         cleaning: rules that are applied before.
     """
 
@@ -65,6 +72,61 @@ class ClassifierSettings:
         write_file(folder / SETTINGS_FILE, (json.dumps(asdict(self), indent=2) + "\n").encode())
 
 
+class Trained(NamedTuple):
+    """A model and what turns texts into its ids.
+
+    Attributes:
+        model: in evaluation mode.
+        encode: (R cleaned texts, (R,) classes) -> their ids, and lines that tell what is unknown.
+        settings: as saved with it.
+        source: what the user called it.
+    """
+
+    model: ClassifierModel
+    encode: Callable[[Sequence[str], Ints], tuple[LabelledTexts, list[str]]]
+    settings: ClassifierSettings
+    source: str
+
+
+def load_classifier(name: str, device: torch.device) -> Trained:
+    """Load what train.classify saved, BERT or baseline.
+
+    Args:
+        name: of a run folder, a model folder, or on the Hub.
+        device: where the model goes.
+
+    Raises:
+        ValueError: not found, damaged, or not a classifier of train.classify.
+    """
+    files = find_model(name, optional=(SETTINGS_FILE,))
+    folder = files.folder
+    settings = ClassifierSettings.from_folder(folder)
+    kind = read_object(folder / "config.json", "a model's config.json").get("model_type")
+    if kind in KINDS:
+        baseline = KINDS[kind].from_pretrained(folder).to(device)
+        words = Words.from_folder(folder)
+        words.require_size(baseline.config.vocab_size, folder)
+
+        def encode_words(texts: Sequence[str], labels: Ints) -> tuple[LabelledTexts, list[str]]:
+            split, cut = split_texts(texts, settings.max_length)
+            return words.encode_labelled(split, labels, cut), [words.describe_unknown(split)]
+
+        return Trained(baseline, encode_words, settings, files.source)
+    model = BertForSequenceClassification.from_pretrained(files).to(device)
+    if settings.max_length > (longest := model.config.max_position_embeddings):
+        raise ValueError(
+            f"{folder / SETTINGS_FILE} has max_length {settings.max_length}, the model has "
+            f"only {longest} positions"
+        )
+    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer.require_ids(model.config.vocab_size, files.source)
+
+    def encode(texts: Sequence[str], labels: Ints) -> tuple[LabelledTexts, list[str]]:
+        return encode_labelled(texts, labels, tokenizer, settings.max_length), []
+
+    return Trained(model, encode, settings, files.source)
+
+
 class ClassScores(NamedTuple):
     """What a model says of R texts.
 
@@ -84,7 +146,7 @@ class ClassScores(NamedTuple):
 
 
 def predict_scores(
-    model: BertForSequenceClassification,
+    model: ClassifierModel,
     texts: LabelledTexts,
     device: torch.device,
     amp_dtype: torch.dtype | None = None,

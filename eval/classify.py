@@ -51,36 +51,23 @@ def main(argv: list[str]) -> int:
     import numpy as np
     import torch
 
-    from data.batches import encode_labelled
     from data.ledger import tweet_ledger
-    from data.tokenization import Tokenizer
     from eval.class_plots import draw_all
     from eval.classification import score
-    from eval.classifier import SETTINGS_FILE, ClassifierSettings, as_predictions, predict_scores
+    from eval.classifier import as_predictions, load_classifier, predict_scores
     from minibert.device import choose_device
-    from minibert.heads import BertForSequenceClassification
-    from minibert.hub import find_model
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    files = find_model(options.model, optional=(SETTINGS_FILE,))
-    settings = ClassifierSettings.from_folder(files.folder)
     device = choose_device(options.device)
-    model = BertForSequenceClassification.from_pretrained(files).to(device)
-    if settings.max_length > (longest := model.config.max_position_embeddings):
-        raise ValueError(
-            f"{files.folder / SETTINGS_FILE} has max_length {settings.max_length}, the model has "
-            f"only {longest} positions"
-        )
-    tokenizer = Tokenizer.from_folder(files.folder)
-    tokenizer.require_ids(model.config.vocab_size, files.source)
+    model, encode, settings, source = load_classifier(options.model, device)
     names = model.config.labels
     data = options.read(options.data_file, names)
     cleaned = settings.cleaning.clean(data.texts)
-    texts = encode_labelled(cleaned, data.labels, tokenizer, settings.max_length)
+    texts, told = encode(cleaned, data.labels)
     scores = predict_scores(model, texts, device, tokens_per_batch=options.batch_tokens)
     if not np.isfinite(scores.logits).all():
-        raise ValueError(f"{files.source} has scores that are infinite or undefined; train anew")
+        raise ValueError(f"{source} has scores that are infinite or undefined; train anew")
     metrics = score(data.labels, scores.probabilities, names) | {"loss": scores.loss}
     folder.mkdir(parents=True, exist_ok=True)
     lines, labels = data.lines.tolist(), data.labels.tolist()
@@ -90,7 +77,7 @@ def main(argv: list[str]) -> int:
     draw_all(data.labels, scores.probabilities, names, folder)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
     print(f"{len(data)} texts classified, {len(texts.cut)} of them cut: {folder}")
-    for line in tweet_ledger(data, cleaned):
+    for line in (*told, *tweet_ledger(data, cleaned)):
         print(line)
     print(json.dumps(metrics, indent=2))
     return 0

@@ -1,7 +1,8 @@
-"""Fine-tune BERT or DistilBERT to classify tweets: what it reads, scores and says.
+"""Fine-tune BERT or DistilBERT, or train a baseline, to classify tweets: what it reads and scores.
 
 python -m train.classify --train-file train.csv --dev-file dev.csv       the embedded BERT
 python -m train.classify --train-file train.csv --dev-file dev.csv --model FOLDER --clean light
+python -m train.classify --train-file train.csv --dev-file dev.csv --model softmax
 """
 
 import json
@@ -52,24 +53,25 @@ def read_work(
 
     inputs = read_inputs(options, device, saved)
     plan = BatchPlan(
-        len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
+        len(inputs.train.data), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)
     describe(inputs, plan)
+    texts, frozen = inputs.start.train, inputs.start.frozen
     class_weights = torch.from_numpy(inputs.class_weights).to(device)
 
     def make_batch(chosen: "Ints") -> "ClassBatch":
-        return collate_labelled(inputs.train, chosen)
+        return collate_labelled(texts, chosen)
 
     def loss_sum(model: "torch.nn.Module", batch: "ClassBatch") -> "torch.Tensor":
-        if options.freeze_encoder:
-            inputs.model.encoder.eval()  # its dropout would be noise that nothing learns to stand
+        if frozen is not None:
+            frozen.eval()  # its dropout would be noise that nothing learns to stand
         return classification_loss_sum(model(batch.packed), batch.labels, class_weights)
 
     def weight(chosen: "Ints") -> float:
-        return float(inputs.class_weights[inputs.train.labels[chosen]].sum(dtype="float64"))
+        return float(inputs.class_weights[texts.labels[chosen]].sum(dtype="float64"))
 
     def item_ids(chosen: "Ints") -> list[str]:
-        return [f"line {line}" for line in inputs.train_data.lines[chosen].tolist()]
+        return [f"line {line}" for line in inputs.train.data.lines[chosen].tolist()]
 
     return Work(
         options=options,
@@ -84,8 +86,9 @@ def read_work(
         identity=inputs.identity,
         run_class=Run,
         counted="texts",
-        answers=len(inputs.dev) * (1 + len(inputs.train_data.label_names)),
+        answers=len(inputs.dev.data) * (1 + len(inputs.train.data.label_names)),
         finish=partial(finish, inputs),
+        vocabulary_bytes=inputs.start.vocabulary_bytes,
     )  # fmt: skip
 
 
@@ -123,7 +126,7 @@ def evaluate(
     from train.faults import refuse_evaluation
 
     started = time.monotonic()
-    names, dev = inputs.train_data.label_names, inputs.dev
+    names, dev = inputs.train.data.label_names, inputs.start.dev
     try:
         with run.interruptible():
             scores = predict_scores(inputs.model, dev, device, amp_dtype)
@@ -150,10 +153,10 @@ def evaluate(
     with run.staged_best(state) as folder:
         best = folder / "best"
         inputs.model.save_pretrained(best)
-        inputs.tokenizer.save(best)
-        inputs.settings.save(best)
+        inputs.start.vocabulary.save(best)
+        inputs.start.settings.save(best)
         write_model_card(best, options, inputs, plan, state, metrics)
-        lines = inputs.dev_data.lines.tolist()
+        lines = inputs.dev.data.lines.tolist()
         predictions = as_predictions(lines, dev.labels.tolist(), probabilities, names)
         write_json(folder / "predictions.json", predictions)
         write_json(folder / "metrics.json", metrics)
@@ -164,7 +167,7 @@ def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
     from eval.class_plots import draw_all
     from eval.classifier import from_predictions
 
-    names = inputs.train_data.label_names
+    names = inputs.train.data.label_names
     predictions = json.loads((run.folder / "predictions.json").read_bytes())
     for picture in draw_all(*from_predictions(predictions, names), names, run.folder):
         run.print(f"            {picture}")

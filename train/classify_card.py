@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from data.batches import BatchPlan
+from minibert.baseline_model import Baseline
 from minibert.files import write_file
 from train.checkpoint import TrainState
 from train.classify_inputs import Inputs
 from train.classify_options import ClassifyOptions
-from train.model_inputs import start_name
 
 
 def write_model_card(
@@ -29,32 +29,35 @@ def write_model_card(
         state: when the model was saved.
         metrics: of the dev set; its tables are left out.
     """
-    start = start_name(inputs.identity, new=bool(options.from_scratch))
+    start = inputs.start
     numbers = {k: value for k, value in metrics.items() if isinstance(value, int | float)}
     scores = "\n".join(f"| {name} | {value:.4g} |" for name, value in numbers.items())
     rules = ", ".join(
-        f"{name} {value}" for name, value in vars(inputs.settings.cleaning).items()
+        f"{name} {value}" for name, value in vars(start.settings.cleaning).items()
         if value not in (False, "keep")
     )  # fmt: skip
+    if isinstance(inputs.model, Baseline):
+        library, kind = "", inputs.model.model_type  # no other library can load it
+    else:
+        library, kind = "library_name: transformers\n", inputs.model.config.model_type
     card = f"""---
-library_name: transformers
-pipeline_tag: text-classification
-tags: [minibert, {inputs.model.config.model_type}]
+{library}pipeline_tag: text-classification
+tags: [minibert, {kind}]
 ---
 # Text classification, trained with minibert
 
-Started from {start}{", whose encoder was kept as it was" if options.freeze_encoder else ""}.
+{start.origin}
 
 | | |
 |---|---|
-| training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
-| dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
-| texts, classes | {len(inputs.train)}, {len(inputs.train_data.label_names)} |
+| training file | {inputs.train.data.path.name}, sha256 {inputs.identity["train_sha256"]} |
+| dev file | {inputs.dev.data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
+| texts, classes | {len(inputs.train.data)}, {len(inputs.train.data.label_names)} |
 | updates | {state.update} of {plan.total_updates} |
 | epochs, texts an update | {plan.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |
 | class weights | {options.class_weights} |
-| tokens of a text | at most {inputs.settings.max_length} |
+| {start.unit} of a text | at most {start.settings.max_length} |
 | cleaning | {rules or "none"} |
 | seed | {options.seed} |
 

@@ -1,19 +1,30 @@
 """The command line of `python -m train.classify`: its own options and those of a resumed run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.cleaning import CleaningOptions
 from data.command import UsageError, explicit, option, parse
 from data.tweets import ReadingOptions
+from train.baseline_options import (
+    BASELINES,
+    BaselineOptions,
+    defaults_text,
+    refuse_useless,
+    warn_of_folder,
+)
 from train.options import TrainOptions, refuse_two_ends
-from train.squad_options import with_absolute_paths
+from train.squad_options import absolute, with_absolute_paths
 
 MAX_LENGTH = 80  # tokens, where no --max-length is given and the model has as many positions
 
-_EPILOG = """examples:
+_EPILOG = f"""the baselines softmax, feedforward and birnn have other defaults:
+{defaults_text()}
+
+examples:
   python -m train.classify --train-file train.csv --dev-file dev.csv --output-dir runs/tweets
   python -m train.classify --train-file train.csv --dev-file dev.csv --model my-bert/ --clean light
+  python -m train.classify --train-file train.csv --dev-file dev.csv --model softmax
   python -m train.classify --resume --output-dir runs/tweets
 
 exit status: 0 done or --max-minutes reached, 2 bad input, 3 non-finite loss, 4 disk full,
@@ -21,11 +32,14 @@ exit status: 0 done or --max-minutes reached, 2 bad input, 3 non-finite loss, 4 
 
 
 @dataclass(frozen=True)
-class ClassifyOptions(ReadingOptions, CleaningOptions, TrainOptions):
+class ClassifyOptions(ReadingOptions, CleaningOptions, BaselineOptions, TrainOptions):
     """Options of `python -m train.classify`, beside those of every training command."""
 
     model: str = option(
-        "embedded", help="Hub name, model folder, run folder, or embedded", group="model"
+        "embedded",
+        help="Hub name, model folder, run folder, or embedded; or a baseline: softmax, "
+        "feedforward, birnn (./softmax is a folder)",
+        group="model",
     )
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     from_scratch: str | None = option(
@@ -39,7 +53,9 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, TrainOptions):
     train_file: str | None = option(None, help="CSV, TSV or JSON lines with labels", group="data")
     dev_file: str | None = option(None, help="the same, to evaluate on", group="data")
     max_length: int | None = option(
-        None, help="tokens kept of a text (default: 80, or the model's positions)", group="data"
+        None,
+        help="tokens kept of a text, words by a baseline (default: 80, or the model's positions)",
+        group="data",
     )
 
     batch_size: int = option(
@@ -61,6 +77,7 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, TrainOptions):
         super().__post_init__()
         if self.max_length is not None and not 3 <= self.max_length <= 512:
             raise UsageError(f"--max-length is {self.max_length}, expected 3 to 512")
+        self.check_baseline()
         if self.patience < 0:
             raise UsageError(f"--patience is {self.patience}, expected 0 or more")
         for name in ("model", "from_scratch", "train_file", "dev_file"):
@@ -69,27 +86,40 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, TrainOptions):
 
 
 def read_options(argv: list[str]) -> ClassifyOptions:
-    """The command line; a resumed run's own options take the place of defaults.
+    """The command line; a resumed run's own options, or a baseline's, take the place of defaults.
 
     Raises:
         UsageError: flags that are wrong, contradict each other, or would do nothing.
     """
-    text = "Fine-tune BERT or DistilBERT to tell classes of short texts apart."
+    text = "Fine-tune BERT or DistilBERT, or train a baseline, to tell classes of texts apart."
     options = parse(ClassifyOptions, argv, prog="train.classify", description=text, epilog=_EPILOG)
     given = explicit(ClassifyOptions, argv)
-    options = with_absolute_paths(options)
+    defaults = BASELINES.get(options.model)
     if options.resume:
         from train.resuming import known_options, refuse_changes, saved_run
 
-        saved = known_options(saved_run(Path(options.output_dir))["options"], ClassifyOptions)
-        refuse_changes(options, saved, given)
+        options = _in_full(options)
+        defaults = known_options(saved_run(Path(options.output_dir))["options"], ClassifyOptions)
+        refuse_changes(options, defaults, given)
+    if defaults is not None:
         options = parse(ClassifyOptions, argv, prog="train.classify", description=text,
-                        defaults=saved)  # fmt: skip
-        options = with_absolute_paths(options)
+                        defaults=defaults)  # fmt: skip
     for name in ("train_file", "dev_file"):
         if getattr(options, name) is None:
             raise UsageError(f"--{name.replace('_', '-')} is missing; name a file of tweets")
     if options.from_scratch and "model" in given:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
+    refuse_useless(options.model, given)
+    warn_of_folder(options.model)
     refuse_two_ends(options, given)
-    return options
+    return _in_full(options)
+
+
+def _in_full(options: ClassifyOptions) -> ClassifyOptions:
+    """Local files named in full; the name of a baseline is none, whatever folder is called so."""
+    whole = with_absolute_paths(options)
+    return replace(
+        whole,
+        model=options.model if options.model in BASELINES else whole.model,
+        vectors=absolute(options.vectors) if options.vectors else None,
+    )

@@ -28,12 +28,12 @@ FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints jobs tokens_di
 INPUTS = frozenset(
     (
         "train_sha256 dev_sha256 tokens_sha256 model_source model_commit model_sha256 "
-        "weights_sha256"
+        "weights_sha256 words_sha256 vectors_sha256"
     ).split()
 )
 _CHANGE = {"name", "old", "new"}  # in options.json
 # Where things are, and how they are computed: a finished run may be told without being made again.
-_PATHS = frozenset("train_file dev_file model from_scratch".split())
+_PATHS = frozenset("train_file dev_file model from_scratch vectors".split())
 _PLACES = _PATHS | {"model_source", "threads", "device"}
 
 

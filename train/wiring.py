@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from data.batches import BatchPlan
 from minibert.device import choose_amp_dtype, choose_device
-from minibert.task_model import TaskModel
 from train.checkpoint import TrainState
 from train.disk import disk_need, refuse_without_room
 from train.dry_run import print_plan
@@ -45,10 +45,11 @@ class Work:
         counted: what the log counts in an update, "windows".
         answers: entries in the prediction files, for which the disk must have room.
         finish: (run, scores of the best model) -> exit status, after a finished run.
+        vocabulary_bytes: of the words that are saved beside the model, where they are many.
     """
 
     options: TrainOptions
-    model: TaskModel
+    model: nn.Module
     plan: BatchPlan
     task: Task
     identity: dict[str, Any]
@@ -56,6 +57,7 @@ class Work:
     counted: str
     answers: int
     finish: Callable[[Any, dict[str, Any]], int]
+    vocabulary_bytes: int = 0
 
 
 def run_training(
@@ -93,7 +95,7 @@ def run_training(
             model, plan, task = work.model, work.plan, work.task
             optimizer = make_optimizer(model, options)
             scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
-            need = disk_need(model, options, work.answers)
+            need = disk_need(model, options, work.answers) + 2 * work.vocabulary_bytes
             if options.dry_run:
                 print_plan(
                     model, optimizer, scaler, plan, options, folder, device, amp_dtype, task, need

@@ -5,13 +5,18 @@ import json
 import pytest
 
 from tests.forked import forked
-from tests.train.test_classify import arguments, files, run_command  # noqa: F401  a fixture
+from tests.train.test_classify import (  # noqa: F401  a fixture
+    SMALL,
+    arguments,
+    files,
+    run_command,
+)
 
 
-@pytest.fixture(scope="module")
-def run(files, tmp_path_factory):  # noqa: F811
+@pytest.fixture(scope="module", params=SMALL)
+def run(request, files, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("classified") / "run"
-    assert run_command(arguments(files, folder, "--clean", "light")) == 0
+    assert run_command(arguments(files, folder, "--clean", "light", kind=request.param)) == 0
     return folder
 
 

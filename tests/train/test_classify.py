@@ -7,6 +7,7 @@ import random
 import signal
 from dataclasses import replace
 
+import nltk.tokenize  # noqa: F401  for the same reason
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from minibert.heads import BertForSequenceClassification
 from tests.forked import forked
 from tests.train.killing import at_file_event, finish, go_on, result, start
 from tests.train.little import CONFIG, SPECIAL, WORDS
+from train.baseline_options import BASELINES
 from train.checkpoint import TrainState
 from train.classify import ends_early, read_work
 from train.classify_options import ClassifyOptions
@@ -30,6 +32,14 @@ from train.loop import Update, make_update
 from train.optim import make_optimizer
 from train.run import Run
 
+# BERT, and the baselines as small as it is
+SMALL = {
+    "bert": (),
+    "softmax": (),
+    "feedforward": ("--embedding-size", "8", "--hidden-size", "8"),
+    "birnn": ("--embedding-size", "8", "--hidden-size", "8"),
+}
+KINDS = pytest.mark.parametrize("kind", SMALL)
 NAMES = ("anti", "neutral", "pro")
 MARKS = {"anti": "green", "neutral": "river", "pro": "tower"}  # a word that tells the class
 
@@ -62,10 +72,11 @@ def files(tmp_path_factory):
     return folder
 
 
-def arguments(folder, run, *more):
+def arguments(folder, run, *more, kind="bert"):
     """The command line of a short run."""
+    start = ("--from-scratch", str(folder / "model")) if kind == "bert" else ("--model", kind)
     return [
-        *("--from-scratch", str(folder / "model"), "--train-file", str(folder / "train.csv")),
+        *(*start, *SMALL[kind], "--train-file", str(folder / "train.csv")),
         *("--dev-file", str(folder / "dev.csv"), "--output-dir", str(run), "--threads", "1"),
         *("--batch-size", "20", "--epochs", "2", "--lr", "3e-3", "--save-every", "2", *more),
     ]
@@ -124,38 +135,46 @@ def test_it_learns_and_leaves_model_scores_predictions_card_and_pictures(files, 
     assert settings.max_length == 40
 
 
+@KINDS
 @pytest.mark.parametrize("parts", ["1", "3"])
-def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_bits(files, tmp_path, parts):
+def test_a_signal_saves_and_the_resumed_run_ends_with_the_same_bits(files, tmp_path, parts, kind):
     settings = ["--accumulate", parts, "--class-weights", "balanced"]
-    assert run_command(arguments(files, tmp_path / "whole", *settings)) == 0
+    assert run_command(arguments(files, tmp_path / "whole", *settings, kind=kind)) == 0
     expected = result(tmp_path / "whole")
     assert len(log_of(tmp_path / "whole", "update")) == 6
     for update, number in ((1, signal.SIGTERM), (3, signal.SIGINT), (6, signal.SIGTERM)):
         run = tmp_path / f"run-{update}"
-        status = run_command(arguments(files, run, *settings), stopping_at(update, number))
+        words = arguments(files, run, *settings, kind=kind)
+        status = run_command(words, stopping_at(update, number))
         assert status == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
         assert run_command(["--resume", "--output-dir", str(run)]) == 0
         assert result(run) == expected, f"stopped after update {update}"
 
 
-def test_killed_at_many_moments_it_ends_with_the_same_bits(files, tmp_path):
-    assert run_command(arguments(files, tmp_path / "whole")) == 0
+@KINDS
+def test_killed_at_many_moments_it_ends_with_the_same_bits(files, tmp_path, kind):
+    assert run_command(arguments(files, tmp_path / "whole", kind=kind)) == 0
     expected = result(tmp_path / "whole")
-    for number in range(3, 90, 9):
+    for number in range(3, 90, 9 if kind == "bert" else 29):
         run = tmp_path / f"run-{number}"
-        words = arguments(files, run)
+        words = arguments(files, run, kind=kind)
         kill = at_file_event(run, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
         assert run_command(words, kill) in (0, -signal.SIGKILL)
         assert run_command(go_on(words, run)) == 0
         assert result(run) == expected, f"killed at event {number}"
 
 
-def work_of(files, tmp_path, **changes):
+def work_of(files, tmp_path, kind="bert", **changes):
     """The command's own `Work`, in this process."""
+    start = {"from_scratch": str(files / "model")}
+    if kind != "bert":
+        start = BASELINES[kind] | {"model": kind}
     options = ClassifyOptions(
-        from_scratch=str(files / "model"), train_file=str(files / "train.csv"),
-        dev_file=str(files / "dev.csv"), dropout=0.0, **changes,
-    )  # fmt: skip
+        **start
+        | {"train_file": str(files / "train.csv"), "dev_file": str(files / "dev.csv")}
+        | {"dropout": 0.0}
+        | changes
+    )
     work = read_work(options, tmp_path, torch.device("cpu"), None, None)
     work.model.double().train()
     return work, options
@@ -170,8 +189,9 @@ def gradients(work, options, parts):
     return made.loss, {n: p.grad for n, p in work.model.named_parameters() if p.grad is not None}
 
 
-def test_micro_batches_give_the_gradients_of_the_weighted_mean(files, tmp_path):
-    work, options = work_of(files, tmp_path, class_weights="balanced")
+@KINDS
+def test_micro_batches_give_the_gradients_of_the_weighted_mean(files, tmp_path, kind):
+    work, options = work_of(files, tmp_path, kind, class_weights="balanced")
     items, every = np.arange(25), work.task.make_batch(np.arange(60))
     weights = 60 / (3 * torch.bincount(every.labels).double())
     batch = work.task.make_batch(items)
@@ -281,7 +301,9 @@ def test_a_missing_file_and_a_changed_one_are_refused(files, tmp_path):
     assert status == 2 and "dev_sha256" in errors
 
 
-def test_a_dry_run_plans_and_leaves_nothing(files, tmp_path):
-    status, output, _ = forked("train.classify", *arguments(files, tmp_path / "run"), "--dry-run")
+@KINDS
+def test_a_dry_run_plans_and_leaves_nothing(files, tmp_path, kind):
+    words = arguments(files, tmp_path / "run", "--dry-run", kind=kind)
+    status, output, _ = forked("train.classify", *words)
     assert status == 0 and "plan: 6 updates of 20 texts" in output
     assert not (tmp_path / "run" / "options.json").exists()
