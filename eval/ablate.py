@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import AnswerOptions, check_range
+from data.options import check_range
+from eval.options import AnswerOptions
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ def f1_drops(
     import numpy as np
     from tqdm import tqdm
 
+    from data.qa_settings import make_example_windows
     from eval.answerer import decode_windows, predict_logits
     from eval.attribution import without_heads
-    from eval.qa_settings import make_example_windows
     from eval.squad import score
 
     windows = make_example_windows(examples, answerer.tokenizer, answerer.settings)
@@ -117,9 +118,9 @@ def show_span_drops(answerer: "Answerer", example: "SquadExample") -> None:
     import torch
 
     from data.batches import collate
+    from data.qa_settings import make_example_windows
     from eval.answerer import predict_logits
     from eval.attribution import best_span, head_ablation
-    from eval.qa_settings import make_example_windows
 
     windows = make_example_windows([example], answerer.tokenizer, answerer.settings)
     logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import MOST_ANSWERS, AnswerOptions, check_range, read_context
+from data.options import check_range
+from eval.options import MOST_ANSWERS, AnswerOptions, read_context
 from eval.prediction_files import check_file
 from minibert.files import write_file
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import MOST_ANSWERS, AnswerOptions, check_range
+from data.options import check_range
+from eval.options import MOST_ANSWERS, AnswerOptions
 
 if TYPE_CHECKING:
     from data.squad import SquadExample

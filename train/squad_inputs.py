@@ -12,10 +12,10 @@ from data.command import UsageError
 from data.demo import write_demo
 from data.download import squad_file
 from data.ledger import ledger
+from data.qa_settings import QASettings, make_example_windows
 from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
-from eval.qa_settings import QASettings, make_example_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles

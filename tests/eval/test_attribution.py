@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.batches import collate
+from data.qa_settings import make_example_windows
 from data.squad import Answer, SquadExample
 from eval.ablate import f1_drops
 from eval.answerer import Answerer, predict_logits
@@ -21,7 +22,6 @@ from eval.attribution import (
     span_lens,
     without_heads,
 )
-from eval.qa_settings import make_example_windows
 from eval.squad import score
 from minibert import BertForQuestionAnswering, PackedBatch
 from minibert.config import FAMILIES

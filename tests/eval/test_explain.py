@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import collate
+from data.qa_settings import make_example_windows
 from data.squad import SquadExample, read_squad
 from eval import explanation
 from eval.answer import answer_one
@@ -24,7 +25,6 @@ from eval.attribution import head_ablation, span_lens
 from eval.explain import TEMPLATE, render
 from eval.explanation import explain, pack_attention
 from eval.prediction_files import n_best_entries
-from eval.qa_settings import make_example_windows
 from minibert import BertConfig, BertForQuestionAnswering
 from minibert.trace import record
 from tests.browser import Browser, find_browser, open_browser

@@ -123,7 +123,8 @@ def test_windows_and_filled_sentences_come_from_its_vocabulary(
     windows = ["--data-file", tmp_path / "dev.json", "--max-length", 32, "--doc-stride", 8]
     by_name = forked("data.windows", "--model", "embedded", *windows)
     assert by_name[0] == 0, by_name[2]
-    assert by_name == forked("data.windows", "--model", embedded, *windows)
+    by_path = forked("data.windows", "--model", embedded, *windows)
+    assert by_name[1].replace("of embedded:", f"of {embedded}:") == by_path[1]
     status, output, errors = forked("eval.fill", "the [MASK] was built .", "--top", 3)
     assert status == 0, errors
     assert {line.split()[1] for line in output.splitlines()} <= {*SPECIAL, *WORDS}
