@@ -137,12 +137,17 @@ class Answerer:
         """
         files = find_model(name_or_folder, revision=revision, optional=(SETTINGS_FILE,))
         place = choose_device(device)
-        model = BertForQuestionAnswering.from_pretrained(files).to(place)
+        model = BertForQuestionAnswering.from_pretrained(files, new_head=True)
+        if model.load_report is not None and model.load_report.new:
+            raise ValueError(
+                f"{files.source} has no span head, so it cannot answer questions yet; fine-tune it "
+                f"first: python -m train.squad --model {files.source}"
+            )
         tokenizer = Tokenizer.from_folder(files.folder)
         tokenizer.require_ids(model.config.vocab_size, files.source)
         settings = QASettings.from_folder(files.folder, model.config.max_position_embeddings)
         dtype = choose_amp_dtype(place, amp_dtype) if amp else None
-        return cls(model, tokenizer, settings, place, dtype)
+        return cls(model.to(place), tokenizer, settings, place, dtype)
 
     def with_settings(self, *, null_answer: bool = True, **changes: Any) -> "Answerer":
         """The same with some settings replaced.

@@ -1,7 +1,7 @@
 """One question's inside as a page: `python -m eval.explain` writes one self-contained HTML file.
 
-    python -m eval.explain --model runs/demo --question "Who ...?" --context a.txt --out page.html
-    python -m eval.explain --model runs/squad --data dev-v2.0.json --id 56dde... --out page.html
+    python -m eval.explain --model runs/demo --out page.html --data-file dev.json --id QUESTION
+    python -m eval.explain --model runs/demo --out page.html --question "Who?" --context-file a.txt
 
 The page shows start and end scores over the context, the best spans, the map of all spans, what
 each layer would answer, the attention of every head, and which words the answer rests on. It loads
@@ -33,36 +33,43 @@ MOST_STEPS = 1000
 class ExplainOptions(AnswerOptions):
     """Options of `python -m eval.explain`, beside those of the model."""
 
-    question: str | None = option(None, help="a question of your own; with --context")
-    context: str | None = option(None, help="text file that may hold the answer", metavar="FILE")
-    data: str | None = option(
-        None, help="SQuAD v1.1 or v2.0 .json file with the question; with --id", metavar="FILE"
+    question: str | None = option(None, help="a question of your own; with --context-file")
+    context_file: str | None = option(
+        None, help="text file that may hold the answer", metavar="FILE", alias="context"
     )
+    data_file: str | None = option(
+        None, help="SQuAD v1.1 or v2.0 .json file with the question; with --id", metavar="FILE",
+        alias="data",
+    )  # fmt: skip
     id: str | None = option(None, help="which of its questions", metavar="QUESTION")
     out: str = option(help="the HTML file to write", metavar="FILE")
     window: int | None = option(
         None, help="window whose inside is shown, from 0 (default: that of the best span)"
     )
     top: int = option(20, help="best spans listed")
-    steps: int = option(32, help="points of the integrated gradients")
+    steps: int = option(
+        32, help="gradients taken for what each word adds; doubled until the parts sum up"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("window", self.window, 0)
         check_range("top", self.top, 1, MOST_ANSWERS)
         check_range("steps", self.steps, 1, MOST_STEPS)
-        asked = self.question is not None or self.context is not None
-        looked_up = self.data is not None or self.id is not None
+        asked = self.question is not None or self.context_file is not None
+        looked_up = self.data_file is not None or self.id is not None
         if asked and looked_up:
-            mine = "--question" if self.question is not None else "--context"
-            theirs = "--data" if self.data is not None else "--id"
+            mine = "--question" if self.question is not None else "--context-file"
+            theirs = "--data-file" if self.data_file is not None else "--id"
             raise UsageError(f"{mine} and {theirs} contradict each other; give one of them")
-        if (self.question is None) != (self.context is None):
-            raise UsageError("--question needs --context, and --context needs --question")
-        if (self.data is None) != (self.id is None):
-            raise UsageError("--data needs --id, and --id needs --data")
+        if (self.question is None) != (self.context_file is None):
+            raise UsageError("--question needs --context-file, and --context-file needs --question")
+        if (self.data_file is None) != (self.id is None):
+            raise UsageError("--data-file needs --id, and --id needs --data-file")
         if not asked and not looked_up:
-            raise UsageError("which question? give --question and --context, or --data and --id")
+            raise UsageError(
+                "which question? give --question and --context-file, or --data-file and --id"
+            )
 
 
 def main(argv: list[str]) -> int:
@@ -71,13 +78,16 @@ def main(argv: list[str]) -> int:
         ExplainOptions, argv, prog="eval.explain",
         description="How a model answers one question, as one HTML page that needs no network.",
         epilog='examples:\n  python -m eval.explain --model runs/demo --question "Who built the '
-        'tower?" \\\n      --context town.txt --out page.html\n'
-        "  python -m eval.explain --model runs/squad --data dev-v2.0.json \\\n"
+        'tower?" \\\n      --context-file town.txt --out page.html\n'
+        "  python -m eval.explain --model runs/squad --data-file dev-v2.0.json \\\n"
         "      --id 56ddde6b9a695914005b9628 --out page.html",
     )  # fmt: skip
     out = Path(options.out)
     check_file("--out", out)
-    for flag, read in (("--data", options.data), ("--context", options.context)):
+    for flag, read in (
+        ("--data-file", options.data_file),
+        ("--context-file", options.context_file),
+    ):
         if read is not None and out.exists() and Path(read).exists() and out.samefile(read):
             raise UsageError(f"--out {out} is the file of {flag}; give another name")
     example, has_impossible, is_known = _find_example(options)
@@ -94,7 +104,7 @@ def main(argv: list[str]) -> int:
         steps=options.steps,
     )
     values["model"]["name"] = options.model
-    values["file"] = options.data or options.context
+    values["file"] = options.data_file or options.context_file
     page = render(values)
     write_file(out, page)
     print(f"{out}: {len(page):,} bytes; the answer is {values['answer'] or '(no answer)'!r}")
@@ -109,16 +119,16 @@ def _find_example(options: ExplainOptions) -> "tuple[SquadExample, bool, bool]":
     """
     from data.squad import SquadExample, read_squad
 
-    if options.question is not None and options.context is not None:
-        context = read_context("--context", options.context)
+    if options.question is not None and options.context_file is not None:
+        context = read_context("--context-file", options.context_file)
         for what, text in (
             ("--question", options.question),
-            (f"--context {options.context}", context),
+            (f"--context-file {options.context_file}", context),
         ):
             if not text.strip():
                 raise UsageError(f"{what} is empty, expected text")
         return SquadExample("", "", options.question, context, (), False), True, False
-    squad = read_squad(options.data or "")
+    squad = read_squad(options.data_file or "")
     example = squad.question(options.id or "")
     return example, squad.has_impossible, squad.has_answers
 
