@@ -15,6 +15,7 @@ from data.tokenization import Tokenizer
 from data.tweet_inspector import show_file, show_shared
 from data.tweets import TweetData
 from eval.classifier import ClassifierSettings
+from minibert.files import refuse_pipe
 from minibert.heads import BertForSequenceClassification
 from train.classify_options import MAX_LENGTH, ClassifyOptions
 from train.environment import file_sha256
@@ -68,6 +69,8 @@ def read_inputs(
     cleaning = options.cleaning()
     cleaning.rules()  # a rule that lacks its data is refused before anything is read
     train_path, dev_path = Path(options.train_file or ""), Path(options.dev_file or "")
+    for flag, path in (("--train-file", train_path), ("--dev-file", dev_path)):
+        refuse_pipe(flag, path)
     train_data = options.read(train_path)
     train_data.require_two_classes()
     dev_data = options.read(dev_path, train_data.label_names)

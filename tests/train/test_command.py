@@ -231,6 +231,21 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("module", ["train.squad", "train.classify"])
+@pytest.mark.parametrize("flag", ["--train-file", "--dev-file"])
+def test_a_pipe_to_train_or_score_on_is_refused_and_never_waited_for(files, tmp_path, module, flag):
+    # it would be hashed after its content was read, and a resumed run would find nothing in it
+    os.mkfifo(tmp_path / "pipe")
+    words = little_arguments(files, tmp_path / "run")
+    if module == "train.classify":
+        at = words.index("--doc-stride")
+        del words[at : at + 2]
+    words[words.index(flag) + 1] = str(tmp_path / "pipe")
+    done = command(*words, module=module)
+    assert_one_sentence(done, f"{flag} {tmp_path / 'pipe'} is a pipe or a device", "save it as")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_network_and_cache_both_ways_out_are_named(files, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
