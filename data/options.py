@@ -13,7 +13,9 @@ class WindowOptions:
         UsageError: a value outside its range, or flags that contradict each other.
     """
 
-    model: str = option(help="run folder, model folder, or Hub name", group="model")
+    model: str = option(
+        help="run folder, model folder, or Hub name, of a model trained to answer", group="model"
+    )
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     max_length: int | None = option(
         None, help="tokens of a window (default: the model's own)", group="windows"

@@ -482,3 +482,17 @@ def test_amp_on_a_cpu_without_bf16_says_so_and_runs_in_fp32(files, tmp_path, mon
     assert forked("train.squad", *plain)[0] == 0
     one, two = (json.loads((tmp_path / n / "metrics.json").read_bytes()) for n in ("run", "plain"))
     assert one == two
+
+
+@pytest.mark.parametrize("flags", [[], ["--updates", "1"], ["--train-fraction", "0.5"]], ids=str)
+def test_a_shortened_demo_is_not_judged_by_the_whole_ones_goals(tmp_path, monkeypatch, flags):
+    monkeypatch.setattr("data.demo.TRAIN_ENTRIES", 6)
+    monkeypatch.setattr("data.demo.DEV_ENTRIES", 2)
+    words = ["--demo", "--threads", "1", "--output-dir", tmp_path / "run", "--lr", "1e-9", *flags]
+    status, output, errors = command(*words)
+    said = [line for line in output.splitlines() if line.startswith("goal")]
+    if not flags:
+        assert status == 1 and len(said) == 4 and said[0].endswith(" MISSED"), errors
+        return
+    assert status == 0 and len(said) == 1 and said[0].startswith("goals: not judged"), errors
+    assert 0 < float(said[0].split()[-1]) < 0.6
