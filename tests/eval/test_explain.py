@@ -615,3 +615,22 @@ def test_hostile_text_stays_text_and_breaks_no_layout(
             wide, room = browser.run(f"return [at('{name}').scrollWidth, at('{name}').clientWidth]")
             assert wide <= room, name
     assert browser.log() == []
+
+
+@browser_only
+def test_a_word_without_end_hides_nothing_behind_it_until_it_is_asked_for(
+    browser: Browser, hostile: dict[str, Any], tmp_path: Path
+) -> None:
+    show(browser, hostile, tmp_path)
+    size = "return document.querySelector('#text .long').getBoundingClientRect().height"
+    few = browser.run(size)
+    assert 0 < few < browser.run("return at('text').clientHeight") / 2
+    assert browser.run("return document.querySelectorAll('#text .outside.long').length") == 1
+    browser.run("document.querySelector('#text .long').click()")
+    assert browser.run(size) > 10 * few
+    browser.run("at('text').focus(); here = Number(document.querySelector('.long').dataset.t) - 1")
+    browser.press(KEYS["right"])
+    assert "click or Enter" in browser.run("return at('tip').textContent")
+    browser.press(KEYS["enter"])
+    assert browser.run(size) == few
+    assert browser.log() == []
