@@ -64,9 +64,7 @@ def main(argv: list[str]) -> int:
         step = len(examples) / options.questions
         examples = [examples[int(i * step)] for i in range(options.questions)]
     answerer = options.load(options.amp)
-    threshold = options.null_threshold
-    if threshold is None:  # without any gold answers the model's training tells, as in eval.predict
-        threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)
+    threshold = options.threshold(answerer, data)
     if options.id is not None:
         show_span_drops(answerer, examples[0], threshold, is_known=data.has_answers)
         return 0

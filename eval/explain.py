@@ -48,7 +48,9 @@ class ExplainOptions(AnswerOptions):
     )
     top: int = option(20, help="best spans listed")
     steps: int = option(
-        32, help="gradients taken for what each word adds; doubled until the parts sum up"
+        32,
+        help="points at which gradients tell what each word adds; doubled, up to 256, until the "
+        "parts sum up",
     )
 
     def __post_init__(self) -> None:
@@ -82,6 +84,8 @@ def main(argv: list[str]) -> int:
         "  python -m eval.explain --model runs/squad --data-file dev-v2.0.json \\\n"
         "      --id 56ddde6b9a695914005b9628 --out page.html",
     )  # fmt: skip
+    from data.squad import read_squad
+
     out = Path(options.out)
     check_file("--out", out)
     for flag, read in (
@@ -90,14 +94,21 @@ def main(argv: list[str]) -> int:
     ):
         if read is not None and out.exists() and Path(read).exists() and out.samefile(read):
             raise UsageError(f"--out {out} is the file of {flag}; give another name")
-    example, has_impossible, is_known = _find_example(options)
-    answerer = options.load()
+    if options.data_file is not None:
+        data = read_squad(options.data_file)
+        example, is_known = data.question(options.id or ""), data.has_answers
+        answerer = options.load()
+        threshold = options.threshold(answerer, data)
+    else:
+        example, is_known = _own_question(options), False
+        answerer = options.load()
+        threshold = answerer.null_threshold
     from eval.explanation import explain
 
     values = explain(
         answerer,
         example,
-        threshold=answerer.settings.threshold(has_impossible),
+        threshold=threshold,
         is_known=is_known,
         window=options.window,
         top=options.top,
@@ -111,26 +122,20 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _find_example(options: ExplainOptions) -> "tuple[SquadExample, bool, bool]":
-    """The question; whether "" may be right in its file; whether its right answer is known.
+def _own_question(options: ExplainOptions) -> "SquadExample":
+    """--question and --context-file as an example.
 
     Raises:
-        UsageError: a file that cannot be read, or has no such question; or empty text.
+        UsageError: a file that cannot be read, or empty text.
     """
-    from data.squad import SquadExample, read_squad
+    from data.squad import SquadExample
 
-    if options.question is not None and options.context_file is not None:
-        context = read_context("--context-file", options.context_file)
-        for what, text in (
-            ("--question", options.question),
-            (f"--context-file {options.context_file}", context),
-        ):
-            if not text.strip():
-                raise UsageError(f"{what} is empty, expected text")
-        return SquadExample("", "", options.question, context, (), False), True, False
-    squad = read_squad(options.data_file or "")
-    example = squad.question(options.id or "")
-    return example, squad.has_impossible, squad.has_answers
+    question, path = options.question or "", options.context_file or ""
+    context = read_context("--context-file", path)
+    for what, text in (("--question", question), (f"--context-file {path}", context)):
+        if not text.strip():
+            raise UsageError(f"{what} is empty, expected text")
+    return SquadExample("", "", question, context, (), False)
 
 
 def render(values: dict[str, Any]) -> bytes:

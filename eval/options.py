@@ -9,6 +9,7 @@ from data.command import UsageError, option
 from data.options import WindowOptions, check_range
 
 if TYPE_CHECKING:
+    from data.squad import SquadData
     from eval.answerer import Answerer
 
 MOST_ANSWERS = 1000  # --n-best and --top
@@ -72,6 +73,15 @@ class AnswerOptions(WindowOptions):
             null_threshold=self.null_threshold,
             null_answer=self.null_answer,
         )
+
+    def threshold(self, answerer: "Answerer", data: "SquadData") -> float:
+        """Of null score - best score, above which "" answers a file's questions; may be infinite.
+
+        Without gold answers nothing tells whether "" may be right: then the model's training does.
+        """
+        if self.null_threshold is not None:
+            return self.null_threshold
+        return answerer.settings.threshold(data.has_impossible or not data.has_answers)
 
 
 def read_context(flag: str, path: str) -> str:

@@ -367,6 +367,27 @@ def test_without_no_answer_the_best_span_is_the_answer_and_null_is_not_listed(
     assert all(span["start"] is not None for span in values["spans"])
 
 
+def test_no_answer_may_be_right_where_eval_predict_says_so(tmp_path: Path) -> None:
+    out, data = tmp_path / "page.html", tmp_path / "data.json"
+    asked: list[dict[str, Any]] = [{"id": "a", "question": "who ?"}]
+    for answers, flags, threshold in (
+        (None, (), 0.0),  # nothing is known: the model's training tells
+        ([{"text": "the", "answer_start": 0}], (), None),  # every question has an answer
+        ([{"text": "the", "answer_start": 0}], ("--null-threshold", "-1000"), -1000.0),
+    ):
+        asked[0]["answers"] = answers
+        paragraphs = [{"context": "the old river", "qas": asked}]
+        data.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+        status, _, errors = run(out, "--data-file", data, "--id", "a", *WINDOW, *flags)
+        assert status == 0, errors
+        values = json.loads(block_of(out.read_bytes()))
+        assert values["settings"]["threshold"] == threshold
+        words = ("--model", sound_folder() / "model", "--data-file", data, *WINDOW, *flags)
+        assert forked("eval.predict", *words, "--output-dir", tmp_path / "out")[0] == 0
+        predictions = json.loads((tmp_path / "out" / "predictions.json").read_bytes())
+        assert predictions == {"a": values["answer"]}
+
+
 ASKED = ("--question", "who ?", "--context-file", "CONTEXT")
 LOOKED_UP = ("--data-file", "DATA", "--id", "dev-3")
 
