@@ -63,6 +63,7 @@ def option(
     group: str = "options",
     metavar: str | None = None,
     positional: bool = False,
+    alias: str | None = None,
 ) -> Any:
     """A dataclass field with what the command line needs to know of it.
 
@@ -73,6 +74,7 @@ def option(
         group: heading in `--help`.
         metavar: name of the value in `--help`.
         positional: any number of words without a flag; a tuple of strings.
+        alias: another name that the flag answers to, not shown in `--help`.
     """
     metadata = {
         "help": help,
@@ -80,6 +82,7 @@ def option(
         "group": group,
         "metavar": metavar,
         "positional": positional,
+        "alias": alias,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -186,7 +189,7 @@ def parse(
             arguments |= {"type": kind, "choices": meta["choices"], "metavar": meta["metavar"]}
         groups[meta["group"]].add_argument(flag, **arguments)
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    values, unknown = made.parse_known_args(list(argv))
+    values, unknown = made.parse_known_args(_without_aliases(options_class, argv))
     made.refuse_unknown(unknown)
     given = vars(values)
     given.pop("debug")
@@ -194,9 +197,21 @@ def parse(
     return options_class(**given)
 
 
+def _without_aliases(options_class: type[Any], argv: Sequence[str]) -> list[str]:
+    """The command line with every flag under its field's own name."""
+    names = {
+        f"--{alias}": "--" + field.name.replace("_", "-")
+        for field in dataclasses.fields(options_class)
+        if (alias := field.metadata["alias"])
+    }
+    words = [word.partition("=") for word in argv]
+    return [names.get(flag, flag) + sign + value for flag, sign, value in words]
+
+
 def explicit(options_class: type[Any], argv: Sequence[str]) -> set[str]:
     """Names of the options that `argv` sets itself, whatever their value."""
-    words = {word.split("=")[0] for word in argv if word.startswith("--")}
+    given = _without_aliases(options_class, argv)
+    words = {word.split("=")[0] for word in given if word.startswith("--")}
     return {
         field.name
         for field in dataclasses.fields(options_class)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from data.command import UsageError
+from minibert.files import refuse_pipe
 
 MAX_DOCUMENT = 1_000_000  # characters
 _MAX_LINE = 1 << 20  # bytes read at once
@@ -34,7 +35,8 @@ def find_texts(named: Iterable[str | Path]) -> list[Path]:
     Files and folders whose names begin with a dot are passed over inside a folder.
 
     Raises:
-        UsageError: nothing named, something that is not there, or a folder without files.
+        ValueError: nothing named, something that is not there or is a pipe, or a folder without
+            files.
     """
     found: list[Path] = []
     for name in named:
@@ -51,6 +53,8 @@ def find_texts(named: Iterable[str | Path]) -> list[Path]:
         if not inside:
             raise UsageError(f"text folder {path} holds no files; name one that does")
         found += sorted(inside)
+    for path in found:
+        refuse_pipe("text", path)
     if not found:
         raise UsageError("no text is named; name text files or folders of them")
     return found

@@ -1,73 +1,120 @@
 """The window inspector, `python -m data.windows`: what a data set or a question becomes.
 
-With --id every window of one question: which tokens and characters of the context it holds, what
-its labelled tokens say, and whether the answer was lost or the question cut. Without it the totals
-of the file, among them everything that was cut, repaired or cannot be learnt.
+The windows are those that eval.predict would make with the same model: by the settings saved with
+it, or else by its number of positions. With --id every window of one question: which tokens and
+characters of the context it holds, what its labelled tokens say, and whether the answer was lost or
+the question cut. Without it the totals of the file, among them everything that was cut, repaired or
+cannot be learnt.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.command import option, parse
+from data.command import UsageError, option, parse
 from data.ledger import ledger
+from data.options import WindowOptions
+from minibert.hub import EMBEDDED
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
+    from data.qa_settings import QASettings
     from data.squad import SquadData
+    from data.tokenization import Tokenizer
     from data.windows import Windows
 
 _SHOWN = 60  # characters of a text that are printed
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options of `python -m data.windows`."""
+@dataclass(frozen=True, kw_only=True)
+class Options(WindowOptions):
+    """Options of `python -m data.windows`, beside those of the windows."""
 
-    data_file: str = option(help="SQuAD v1.1 or v2.0 .json file", metavar="FILE")
-    model: str = option(help="run folder, folder with a vocabulary, or name")
+    data: tuple[str, ...] = option(
+        (), help="SQuAD v1.1 or v2.0 .json file", metavar="DATA", positional=True
+    )
+    data_file: str | None = option(None, help="the same, as a flag", metavar="FILE")
     id: str | None = option(
         None, help="show the windows of this question instead of totals", metavar="QUESTION"
     )
-    max_length: int = option(384, help="tokens of a window", group="windows")
-    doc_stride: int = option(
-        128, help="context tokens shared by neighbouring windows", group="windows"
+    model: str = option(
+        EMBEDDED,
+        help="run folder, model folder, Hub name, embedded, or a folder with a vocabulary only",
+        group="model",
     )
-    doc_step: int | None = option(
-        None, help="context tokens between window starts, instead of a stride", group="windows"
-    )
-    max_question_length: int = option(64, help="tokens kept of a question", group="windows")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data_file is not None and self.data:
+            raise UsageError("DATA and --data-file contradict each other; give one of them")
+        if len(self.data) > 1:
+            raise UsageError(f"{len(self.data)} files are named, expected one")
+        if self.data_file is None and not self.data:
+            raise UsageError("no file is named; give DATA, a SQuAD .json file")
+
+    @property
+    def path(self) -> str:
+        """The file, however it was named."""
+        return self.data_file if self.data_file is not None else self.data[0]
 
 
 def main(argv: list[str]) -> int:
     """Print the windows of a question, or the totals of a file."""
     options = parse(
-        Options, argv, prog="data.windows", description="What a SQuAD file becomes as model input."
-    )
+        Options, argv, prog="data.windows",
+        description="What a SQuAD file becomes as a model's input: the windows of eval.predict.",
+        epilog="examples:\n  python -m data.windows dev-v2.0.json --model runs/squad\n"
+        "  python -m data.windows dev-v2.0.json --model runs/squad --id 56ddde6b9a695914005b9628",
+    )  # fmt: skip
+    from data.qa_settings import make_example_windows
     from data.squad import read_squad
-    from data.tokenization import Tokenizer
-    from data.windows import make_windows, tokenize_squad
-    from minibert.hub import find_model
 
-    folder = Path(options.model)
-    if not folder.is_dir():
-        folder = find_model(options.model, weights=False).folder
-    tokenizer = Tokenizer.from_folder(folder)
-    squad = read_squad(options.data_file)
-    chosen = squad.examples
-    if options.id is not None:
-        chosen = [squad.question(options.id)]
-    windows = make_windows(
-        tokenize_squad(chosen, tokenizer, options.max_question_length),
-        max_length=options.max_length,
-        doc_stride=options.doc_stride,
-        doc_step=options.doc_step,
-    )
+    tokenizer, settings = read_model(options)
+    squad = read_squad(options.path)
+    chosen = squad.examples if options.id is None else [squad.question(options.id)]
+    windows = make_example_windows(chosen, tokenizer, settings)
+    print(f"windows of {options.model}: at most {settings.window}")
     if options.id is None:
-        show_totals(squad, windows, options.max_length)
+        show_totals(squad, windows, settings.max_length)
     else:
         show_question(squad, windows)
     return 0
+
+
+def read_model(options: Options) -> "tuple[Tokenizer, QASettings]":
+    """Tokenizer and settings as eval.predict has them; the weights are not looked at.
+
+    A folder may hold a vocabulary and nothing else; then nothing bounds the windows' length.
+
+    Raises:
+        ValueError: not found, not readable, or windows that the model cannot take.
+    """
+    from data.qa_settings import SETTINGS_FILE, QASettings
+    from data.tokenization import Tokenizer
+    from data.windows import MOST_TOKENS
+    from minibert.config import BertConfig
+    from minibert.hub import find_model
+
+    folder, longest = Path(options.model), MOST_TOKENS
+    configs = (folder / "config.json", folder / "best" / "config.json")
+    is_model = not folder.is_dir() or any(path.is_file() for path in configs)
+    if is_model:
+        folder = find_model(
+            options.model, revision=options.revision, weights=False, optional=(SETTINGS_FILE,)
+        ).folder
+    tokenizer = Tokenizer.from_folder(folder)
+    if is_model:
+        config = BertConfig.from_file(folder / "config.json")
+        tokenizer.require_ids(config.vocab_size, options.model)
+        longest = config.max_position_embeddings
+    settings = QASettings.from_folder(folder, longest).changed(
+        longest,
+        max_length=options.max_length,
+        doc_stride=options.doc_stride,
+        doc_step=options.doc_step,
+        max_question_length=options.max_question_length,
+    )
+    return tokenizer, settings
 
 
 def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None:

@@ -9,8 +9,8 @@ transformers' run_qa example (Wolf et al. 2020), and with `doc_step` the windows
 google-research/bert's run_squad.py. Labels differ from run_qa's only where those end before they
 begin: an answer that starts at the last token of a window, or tokens that share a character.
 
-    python -m data.windows --data-file FILE --model FOLDER                  # totals of a file
-    python -m data.windows --data-file FILE --model FOLDER --id QUESTION    # windows of a question
+    python -m data.windows FILE --model FOLDER                  # totals of a file
+    python -m data.windows FILE --model FOLDER --id QUESTION    # windows of a question
 """
 
 if __name__ == "__main__":  # first, because --help need not wait for numpy

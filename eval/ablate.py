@@ -4,12 +4,14 @@ python -m eval.ablate --model runs/squad --data-file dev-v2.0.json --questions 2
 python -m eval.ablate --model runs/squad --data-file dev-v2.0.json --id 56ddde6b9a695914005b9628
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import AnswerOptions, check_range
+from data.options import check_range
+from eval.options import AnswerOptions
 from minibert.strict_json import named
 
 if TYPE_CHECKING:
@@ -53,19 +55,19 @@ def main(argv: list[str]) -> int:
     data = read_squad(options.data_file)
     examples = data.examples
     if options.id is not None:
-        show_span_drops(options.load(options.amp), data.question(options.id))
-        return 0
-    if not data.has_answers:
+        examples = [data.question(options.id)]
+    elif not data.has_answers:
         raise UsageError(f"{options.data_file} has no answers to score with; give one that has")
-    if not options.null_answer:  # then no other question can be right, as in eval.predict
+    elif not options.null_answer:  # then no other question can be right, as in eval.predict
         examples = [example for example in examples if example.answers]
     if options.questions is not None and options.questions < len(examples):
         step = len(examples) / options.questions
         examples = [examples[int(i * step)] for i in range(options.questions)]
     answerer = options.load(options.amp)
-    threshold = options.null_threshold
-    if threshold is None:
-        threshold = answerer.settings.threshold(data.has_impossible)
+    threshold = options.threshold(answerer, data)
+    if options.id is not None:
+        show_span_drops(answerer, examples[0], threshold, is_known=data.has_answers)
+        return 0
     whole, drops = f1_drops(answerer, examples, threshold)
     print(f"F1 {whole:.2f} over {len(examples)} questions")
     show_table(drops.tolist())
@@ -76,6 +78,8 @@ def f1_drops(
     answerer: "Answerer", examples: "Sequence[SquadExample]", threshold: float
 ) -> "tuple[float, NDArray[np.float64]]":
     """By how much F1 over a data set drops when one head is taken out, for every head in turn.
+
+    A model that answers "" to every question is warned of: its drops say nothing about its heads.
 
     Args:
         answerer: model, windows, device and precision.
@@ -88,54 +92,76 @@ def f1_drops(
     import numpy as np
     from tqdm import tqdm
 
+    from data.qa_settings import make_example_windows
     from eval.answerer import decode_windows, predict_logits
     from eval.attribution import without_heads
-    from eval.qa_settings import make_example_windows
     from eval.squad import score
 
     windows = make_example_windows(examples, answerer.tokenizer, answerer.settings)
     longest = answerer.settings.max_answer_length
 
-    def f1() -> float:
+    def answer() -> dict[str, str]:
         logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)
         decoded = decode_windows(logits, windows, n_best=1, max_answer_length=longest)
-        answers = {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
-        return score(examples, answers)["f1"]
+        return {e.id: d.answer(threshold) for e, d in zip(examples, decoded, strict=True)}
 
-    whole = f1()
+    answers = answer()
+    if not any(answers.values()):
+        warnings.warn(
+            f'the model answers "" to all {len(examples)} questions, so that F1 does not tell what '
+            "its heads are worth; --no-null-answer scores the best spans",
+            stacklevel=2,
+        )
+    whole = score(examples, answers)["f1"]
     config = answerer.model.config
     drops = np.zeros((config.num_hidden_layers, config.num_attention_heads))
     for layer, head in tqdm(list(np.ndindex(*drops.shape)), unit="head", leave=False, disable=None):
         with without_heads(answerer.model, [(layer, head)]):
-            drops[layer, head] = whole - f1()
+            drops[layer, head] = whole - score(examples, answer())["f1"]
     return whole, drops
 
 
-def show_span_drops(answerer: "Answerer", example: "SquadExample") -> None:
-    """Print the best span of a question, its score and the drop of that without each head."""
+def show_span_drops(
+    answerer: "Answerer", example: "SquadExample", threshold: float, is_known: bool
+) -> None:
+    """Print what a question's answer is, its best span's score and the drop of that without a head.
+
+    Args:
+        answerer: model, windows, device and precision.
+        example: the question.
+        threshold: of null score - best score, above which "" is answered.
+        is_known: whether the example's answers, or that it has none, are the right ones.
+    """
     import numpy as np
     import torch
 
     from data.batches import collate
-    from eval.answerer import predict_logits
+    from data.qa_settings import make_example_windows
+    from eval.answerer import decode_windows, predict_logits
     from eval.attribution import best_span, head_ablation
-    from eval.qa_settings import make_example_windows
 
     windows = make_example_windows([example], answerer.tokenizer, answerer.settings)
     logits = predict_logits(answerer.model, windows, answerer.device, answerer.amp_dtype)
-    window, start, end = best_span(logits, windows, answerer.settings.max_answer_length)
+    longest = answerer.settings.max_answer_length
+    window, start, end = best_span(logits, windows, longest)
+    (decoded,) = decode_windows(logits, windows, n_best=1, max_answer_length=longest)
     batch = collate(windows, np.array([window])).packed.to(answerer.device)
     dtype = answerer.amp_dtype
     with torch.autocast(answerer.device.type, dtype, enabled=dtype is not None):
         drops = head_ablation(answerer.model, batch, start, end)
-    first, pieces = (
-        windows.token_begin[window] - windows.first[window],
-        windows.tokens.context_tokens,
+    pieces = windows.tokens.context_tokens
+    begin = windows.token_begin[window] - windows.first[window]
+    text = example.context[pieces.char_starts[begin + start] : pieces.char_ends[begin + end]]
+    begin = logits.bounds[window]
+    score = logits.start_logits[begin + start] + logits.end_logits[begin + end]
+    gold = " | ".join(dict.fromkeys(named(answer.text) for answer in example.answers))
+    print(f"question {named(example.id)}: {named(example.question)}")
+    print(f"the data says: {(gold or '(no answer)') if is_known else 'nothing'}")
+    print(f"the model answers: {named(decoded.answer(threshold)) or '(no answer)'}")
+    print(
+        f"its best span, {named(text)}, has the score {score:.2f}; no answer has "
+        f"{decoded.null_score:.2f}"
     )
-    text = example.context[pieces.char_starts[first + start] : pieces.char_ends[first + end]]
-    first = logits.bounds[window]
-    score = logits.start_logits[first + start] + logits.end_logits[first + end]
-    print(f"{named(text)} has the score {score:.2f}")
     show_table(drops.tolist())
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import MOST_ANSWERS, AnswerOptions, check_range, read_context
+from data.options import check_range
+from eval.options import MOST_ANSWERS, AnswerOptions, read_context
 from minibert.strict_json import parse_object, shown
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import collate
+from data.qa_settings import SETTINGS_FILE, QASettings, make_example_windows
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from data.windows import Ints, Windows
 from eval.longest_first import longest_first
-from eval.qa_settings import SETTINGS_FILE, QASettings, make_example_windows
 from eval.spans import Decoded, decode
 from minibert.device import choose_amp_dtype, choose_device
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
@@ -137,34 +137,30 @@ class Answerer:
         """
         files = find_model(name_or_folder, revision=revision, optional=(SETTINGS_FILE,))
         place = choose_device(device)
-        model = BertForQuestionAnswering.from_pretrained(files).to(place)
+        model = BertForQuestionAnswering.from_pretrained(files, new_head=True)
+        if model.load_report is not None and model.load_report.new:
+            raise ValueError(
+                f"{files.source} has no span head, so it cannot answer questions yet; fine-tune it "
+                f"first: python -m train.squad --model {files.source}"
+            )
         tokenizer = Tokenizer.from_folder(files.folder)
         tokenizer.require_ids(model.config.vocab_size, files.source)
         settings = QASettings.from_folder(files.folder, model.config.max_position_embeddings)
         dtype = choose_amp_dtype(place, amp_dtype) if amp else None
-        return cls(model, tokenizer, settings, place, dtype)
+        return cls(model.to(place), tokenizer, settings, place, dtype)
 
     def with_settings(self, *, null_answer: bool = True, **changes: Any) -> "Answerer":
         """The same with some settings replaced.
 
         Args:
             null_answer: False for an answerer that never says "", whatever the threshold was.
-            changes: None leaves a setting as it is.
+            changes: as of `QASettings.changed`.
 
         Raises:
             ValueError: a window longer than the model's positions.
         """
-        changed = {name: value for name, value in changes.items() if value is not None}
-        if "doc_stride" in changed:
-            changed["doc_step"] = None
-        if not null_answer:
-            changed["null_threshold"] = None
-        settings = replace(self.settings, **changed)
         longest = self.model.config.max_position_embeddings
-        if settings.max_length > longest:
-            raise ValueError(
-                f"--max-length {settings.max_length} is more than the model's {longest} positions"
-            )
+        settings = self.settings.changed(longest, null_answer=null_answer, **changes)
         return replace(self, settings=settings)
 
     @property

@@ -25,7 +25,8 @@ class ClassifyOptions(ReadingOptions):
     threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
 
     def __post_init__(self) -> None:
-        from eval.options import MOST_THREADS, check_range
+        from data.options import check_range
+        from eval.options import MOST_THREADS
 
         check_range("batch_tokens", self.batch_tokens, 1)
         check_range("threads", self.threads, 0, MOST_THREADS)

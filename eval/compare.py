@@ -59,7 +59,7 @@ class CompareOptions:
     json: str | None = option(None, help="the same as JSON", group="output", metavar="FILE")
 
     def __post_init__(self) -> None:
-        from eval.options import check_range
+        from data.options import check_range
 
         check_range("samples", self.samples, 1, 10_000_000)
         if len(self.runs) < 2:

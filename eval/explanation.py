@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from data.batches import collate
 from data.command import UsageError
+from data.qa_settings import make_example_windows
 from data.squad import SquadExample
 from data.windows import Windows
 from eval.answerer import Answerer, WindowLogits, decode_windows, predict_logits
 from eval.attribution import head_ablation, integrated_gradients, span_lens
 from eval.prediction_files import n_best_entries
-from eval.qa_settings import make_example_windows
 from eval.spans import Decoded, find_spans
 from minibert.packing import PackedBatch
 from minibert.trace import record

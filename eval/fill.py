@@ -16,8 +16,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from data.command import UsageError, parser, run_command
+from data.command import parser, run_command
+from data.options import check_range
 from eval.answer import json_line
+from eval.options import MOST_THREADS
 
 if TYPE_CHECKING:
     import torch
@@ -166,11 +168,16 @@ def main(argv: list[str]) -> int:
     add("--json", action="store_true", help="JSON also for one sentence")
     add("--revision", help="Hub branch, tag or commit")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add("--threads", type=int, default=0, help="CPU threads, 0 = torch's own choice (default: 0)")
     add("--debug", action="store_true", help="show the traceback of an error")
     options, unknown = made.parse_known_args(argv)
     made.refuse_unknown(unknown)
-    if options.top < 1:
-        raise UsageError(f"--top is {options.top}, expected at least 1")
+    check_range("top", options.top, 1)
+    check_range("threads", options.threads, 0, MOST_THREADS)
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
     filler = Filler.load(options.model, options.revision, options.device)
     if options.sentence is None:
         return _fill_lines(filler, sys.stdin.buffer, options.top)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option
+from data.options import WindowOptions, check_range
 
 if TYPE_CHECKING:
+    from data.squad import SquadData
     from eval.answerer import Answerer
 
 MOST_ANSWERS = 1000  # --n-best and --top
@@ -15,27 +17,13 @@ MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions:
-    """Which model answers, and how it reads; None leaves a setting as the model was saved with.
+class AnswerOptions(WindowOptions):
+    """Which model answers, and how; None leaves a setting as the model was saved with.
 
     Raises:
         UsageError: a value outside its range, or flags that contradict each other.
     """
 
-    model: str = option(help="run folder, model folder, or Hub name", group="model")
-    revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
-    max_length: int | None = option(
-        None, help="tokens of a window (default: the model's own)", group="windows"
-    )
-    doc_stride: int | None = option(
-        None, help="tokens shared by neighbouring windows (default: the model's)", group="windows"
-    )
-    doc_step: int | None = option(
-        None, help="tokens between window starts, instead of a stride", group="windows"
-    )
-    max_question_length: int | None = option(
-        None, help="tokens kept of a question (default: the model's own)", group="windows"
-    )
     max_answer_length: int | None = option(
         None, help="tokens of the longest answer (default: the model's own)", group="windows"
     )
@@ -53,19 +41,15 @@ class AnswerOptions:
     threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "doc_step", "max_question_length", "max_answer_length"):
-            check_range(name, getattr(self, name), 1)
-        check_range("doc_stride", self.doc_stride, 0)
-        if self.doc_stride is not None and self.doc_step is not None:
-            raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
+        super().__post_init__()
+        check_range("max_answer_length", self.max_answer_length, 1)
         if self.null_threshold is not None and not math.isfinite(self.null_threshold):
             raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
         if self.null_threshold is not None and not self.null_answer:
             raise UsageError(
                 "--no-null-answer and --null-threshold contradict each other; give one of them"
             )
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"--threads is {self.threads}, expected 0 to {MOST_THREADS}")
+        check_range("threads", self.threads, 0, MOST_THREADS)
 
     def load(self, amp: bool = False, amp_dtype: str = "auto") -> "Answerer":
         """The model with its settings, changed where flags say so; --threads counts from here on.
@@ -90,16 +74,14 @@ class AnswerOptions:
             null_answer=self.null_answer,
         )
 
+    def threshold(self, answerer: "Answerer", data: "SquadData") -> float:
+        """Of null score - best score, above which "" answers a file's questions; may be infinite.
 
-def check_range(name: str, value: int | None, least: int, most: int | None = None) -> None:
-    """Refuse the value of a flag (None: not given) outside its range.
-
-    Raises:
-        UsageError: naming the flag.
-    """
-    if value is not None and (value < least or (most is not None and value > most)):
-        wanted = f"at least {least}" if most is None else f"{least} to {most}"
-        raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
+        Without gold answers nothing tells whether "" may be right: then the model's training does.
+        """
+        if self.null_threshold is not None:
+            return self.null_threshold
+        return answerer.settings.threshold(data.has_impossible or not data.has_answers)
 
 
 def read_context(flag: str, path: str) -> str:

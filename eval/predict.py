@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
-from eval.options import MOST_ANSWERS, AnswerOptions, check_range
+from data.options import check_range
+from eval.options import MOST_ANSWERS, AnswerOptions
 
 if TYPE_CHECKING:
     from data.squad import SquadExample
@@ -121,10 +122,7 @@ def main(argv: list[str]) -> int:
     answerer = options.load(options.amp, options.amp_dtype)
     folder.mkdir(parents=True, exist_ok=True)
     windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
-    # without gold answers nothing tells whether the data is v2: then the model's training does
-    threshold = answerer.settings.threshold(data.has_impossible or not data.has_answers)
-    if options.null_threshold is not None:
-        threshold = options.null_threshold
+    threshold = options.threshold(answerer, data)
     write_predictions(
         folder, [e.id for e in data.examples], decoded,
         threshold=threshold, with_null=math.isfinite(threshold),

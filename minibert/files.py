@@ -14,6 +14,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MINIBERT_CACHE") or os.path.join(home, "minibert"))
 
 
+def refuse_pipe(what: str, path: Path) -> None:
+    """Refuse a pipe or a device where a file is read more than once: it gives its content once.
+
+    Args:
+        what: is read there, for the message: "--train-file".
+        path: what is not there at all is left to its reader.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(
+            f"{what} {path} is a pipe or a device, which gives its content once, but it is read "
+            "twice; save it as a file and name that"
+        )
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file so that at any moment the old or the new content is on disk, whole.
 

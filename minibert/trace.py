@@ -12,7 +12,8 @@ activation is what the module of that name puts out. Both are plain forward hook
 block runs, gone after it however it ends, so that a model costs nothing more when nobody looks.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -32,18 +33,26 @@ def record(model: nn.Module, names: str | Iterable[str]) -> Iterator[dict[str, T
     `backward` work on them; `detach` what is to be kept for long. Where a name is replaced as well,
     what the model went on with is seen, whichever block was opened first.
 
+    A copy of the model made inside the block (`copy.deepcopy`) keeps the hooks, since torch copies
+    a module with them: copy before or after.
+
     Args:
         model: any module; in training or evaluation, on any device, under autocast or not.
         names: one or several, each a full name or a pattern (`*` stands for anything, dots too).
 
     Yields:
-        {full name: activation}, filled while a forward pass runs.
+        {full name: activation}, filled while a forward pass runs. Of what a pattern fits, only what
+        ran is there: under fused attention "*" has no scores and no probs.
 
     Raises:
-        ValueError: at the block's start, a name that fits no module; at its end, one that did not
-            run in the latest pass (of scores and probs fused attention makes none).
+        ValueError: at the block's start, no name, or one that fits no module; at its end, a name of
+            which nothing ran in the latest pass (of scores and probs fused attention makes none).
+        TypeError: a name that is no text.
     """
-    modules = _find(model, [names] if isinstance(names, str) else names)
+    found = _find(model, [names] if isinstance(names, str) else names)
+    if not found:
+        raise ValueError("no name is given to be recorded; name activations of the model")
+    modules = {name: module for fitting in found.values() for name, module in fitting.items()}
     seen: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
@@ -57,7 +66,7 @@ def record(model: nn.Module, names: str | Iterable[str]) -> Iterator[dict[str, T
         for name, module in modules.items():
             hooks.enter_context(module.register_forward_hook(keep(name)))
         yield seen
-    _require_ran(model, modules, seen)
+    _require_ran(model, found, seen.keys())
 
 
 @contextmanager
@@ -76,9 +85,18 @@ def replace(
 
     Raises:
         ValueError: as for `record`; in a forward pass, a new activation that does not fit.
+        TypeError: as for `record`; what should be a function is none.
     """
     ran: set[str] = set()
-    found = {pattern: _find(model, [pattern]) for pattern in functions}
+    if not isinstance(functions, Mapping):
+        raise TypeError(f"what to replace is {_describe(functions)}, expected {{name: function}}")
+    found = _find(model, functions)
+    for pattern, function in functions.items():
+        if not callable(function):
+            raise TypeError(
+                f"the replacement of {pattern} is {_describe(function)}, expected a function of "
+                "the activation, such as `lambda old: new`"
+            )
 
     def change(name: str, function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
@@ -100,27 +118,30 @@ def replace(
                 hook = change(name, functions[pattern])
                 hooks.enter_context(module.register_forward_hook(hook, prepend=True))
         yield
-    _require_ran(model, (name for modules in found.values() for name in modules), ran)
+    _require_ran(model, found, ran)
 
 
-def _find(model: nn.Module, patterns: Iterable[str]) -> dict[str, nn.Module]:
-    """{full name: module} of all that fit, in the model's order.
+def _find(model: nn.Module, patterns: Iterable[str]) -> dict[str, dict[str, nn.Module]]:
+    """{pattern: {full name: module} of all that fit, in the model's order}.
 
     Raises:
         ValueError: a pattern that none fits.
+        TypeError: a pattern that is no text.
     """
     # a list of modules is never called itself
     named = {n: m for n, m in model.named_modules() if n and not isinstance(m, nn.ModuleList)}
-    found: set[str] = set()
-    for pattern in patterns:
-        fitting = [name for name in named if name == pattern or fnmatchcase(name, pattern)]
+    found: dict[str, dict[str, nn.Module]] = {}
+    for pattern in patterns if isinstance(patterns, Iterable) else [patterns]:
+        if not isinstance(pattern, str):
+            raise TypeError(f"a name is {_describe(pattern)}, expected text; see named_modules()")
+        fitting = {n: m for n, m in named.items() if n == pattern or fnmatchcase(n, pattern)}
         if not fitting:
             near = [name for name in named if name.endswith(f".{pattern}")]
             near = (near or get_close_matches(pattern, named, n=3, cutoff=0.5))[:3]
             hint = f"did you mean {' or '.join(near)}?" if near else "see model.named_modules()"
             raise ValueError(f"the model has no activation named {pattern!r}; {hint}")
-        found.update(fitting)
-    return {name: module for name, module in named.items() if name in found}
+        found[pattern] = fitting
+    return found
 
 
 def _require_tensor(output: Any, name: str) -> Tensor:
@@ -129,13 +150,15 @@ def _require_tensor(output: Any, name: str) -> Tensor:
     return output
 
 
-def _require_ran(model: nn.Module, names: Iterable[str], ran: Collection[str]) -> None:
-    """Refuse a block in which an activation was never made.
+def _require_ran(
+    model: nn.Module, found: Mapping[str, Mapping[str, nn.Module]], ran: AbstractSet[str]
+) -> None:
+    """Refuse a block in which nothing that a name fits was ever made.
 
     Raises:
-        ValueError: naming the first one and what to do.
+        ValueError: naming the first such activation and what to do.
     """
-    missing = next((name for name in names if name not in ran), None)
+    missing = next((next(iter(fit)) for fit in found.values() if not fit.keys() & ran), None)
     if missing is None:
         return
     parent = model.get_submodule(missing.rpartition(".")[0])
@@ -148,5 +171,6 @@ def _require_ran(model: nn.Module, names: Iterable[str], ran: Collection[str]) -
 
 def _describe(value: Any) -> str:
     if not isinstance(value, Tensor):
-        return f"a {type(value).__name__}"
+        name = type(value).__name__
+        return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     return f"a tensor of shape {tuple(value.shape)}, {value.dtype} on {value.device}"

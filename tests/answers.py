@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.qa_settings import QASettings, make_example_windows
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from eval.answerer import WindowLogits, decode_windows
-from eval.qa_settings import QASettings, make_example_windows
 from eval.spans import Decoded
 
 

@@ -7,6 +7,7 @@ asks for the network is seen to fail in its log.
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -149,15 +150,17 @@ def open_browser(size: tuple[int, int] = (1280, 800)) -> Iterator[Browser]:
         with output.open("wb") as log:
             process = subprocess.Popen([driver, "--port=0"], stdout=log, stderr=log)
         try:
-            port = ""
+            port = None
             for _ in range(300):
-                words = output.read_text(errors="replace").split("on port ")
-                if len(words) > 1 and "." in words[-1]:
-                    port = words[-1].split(".")[0]
+                # before that it says "on port 0": the one it was asked for, not the one it has
+                port = re.search(
+                    r"successfully on port (\d+)\.", output.read_text(errors="replace")
+                )
+                if port:
                     break
                 time.sleep(0.1)
             assert port, output.read_text(errors="replace")
-            browser = Browser(f"http://127.0.0.1:{port}", chromium, f"{folder}/profile", size)
+            browser = Browser(f"http://127.0.0.1:{port[1]}", chromium, f"{folder}/profile", size)
             try:
                 yield browser
             finally:

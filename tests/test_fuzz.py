@@ -26,13 +26,13 @@ import torch
 from safetensors.torch import save, save_file
 
 from data.cleaning import RECIPES
+from data.qa_settings import QASettings, make_example_windows
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.tokenizer_files import read_vocabulary
 from data.tweets import read_tweets
 from data.windows import Windows
 from eval.answer import _answer_lines
-from eval.qa_settings import QASettings, make_example_windows
 from eval.spans import Decoded
 from eval.squad import main as score_command
 from minibert import BertConfig

@@ -39,12 +39,13 @@ COMMANDS = (
 # package -> what its modules may import of ours, a package or a single module
 MAY_IMPORT = {
     "minibert": ("minibert",),
-    # hub: data.windows has --model, too; strict_json, files: one rule for reading JSON and for
-    # writing anything; none leads to a model
+    # hub, config: data.windows has --model, too, and its positions bound the windows; strict_json,
+    # files: one rule for reading JSON and for writing anything; none leads to a model
     "data": (
         "data",
         "minibert.packing",
         "minibert.hub",
+        "minibert.config",
         "minibert.strict_json",
         "minibert.files",
     ),

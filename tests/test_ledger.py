@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.qa_settings import QASettings, make_example_windows
 from data.squad import Answer, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from eval.prediction_files import write_predictions
-from eval.qa_settings import QASettings, make_example_windows
 from eval.squad import main as score_command
 from tests.answers import random_answers
 from tests.data.test_windows import assert_answers_return_or_are_listed

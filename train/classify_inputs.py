@@ -13,6 +13,7 @@ from data.ledger import listed, tweet_ledger
 from data.tweet_inspector import show_file, show_shared
 from data.tweets import TweetData
 from eval.classifier import ClassifierModel
+from minibert.files import refuse_pipe
 from train.baseline_inputs import start_baseline
 from train.baseline_options import BASELINES
 from train.classify_options import ClassifyOptions
@@ -59,6 +60,8 @@ def read_inputs(
     cleaning = options.cleaning()
     cleaning.rules()  # a rule that lacks its data is refused before anything is read
     train_path, dev_path = Path(options.train_file or ""), Path(options.dev_file or "")
+    for flag, path in (("--train-file", train_path), ("--dev-file", dev_path)):
+        refuse_pipe(flag, path)
     train_data = options.read(train_path)
     train_data.require_two_classes()
     dev_data = options.read(dev_path, train_data.label_names)

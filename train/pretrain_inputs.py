@@ -20,7 +20,7 @@ from minibert.files import cache_folder
 from minibert.heads import BertForMaskedLM
 from minibert.hub import ModelFiles
 from train.model_inputs import describe_model, find_start, make_model, model_identity
-from train.pretrain_options import PretrainOptions, default_jobs
+from train.pretrain_options import LEAST_LENGTH, PretrainOptions, default_jobs
 from train.resuming import refuse_changed_inputs
 
 
@@ -74,12 +74,7 @@ def read_inputs(
     describe_corpus(corpus, time.monotonic() - started)
     train_ids, held_ids = split_held_out(corpus.ids, corpus.document_ends(), options.held_out)
     train = Blocks(train_ids, tokenizer.cls_id, tokenizer.sep_id)
-    if len(train_ids) < options.longest - 2 or not len(held_ids):
-        raise UsageError(
-            f"the text has only {len(train_ids)} tokens to train on (and {len(held_ids)} held "
-            f"out, in whole documents), less than one block of {options.longest}; name more text, "
-            "put blank lines between documents, or lower --then-length or --length"
-        )
+    refuse_too_little(options, config, corpus.counts["documents"], len(train_ids), len(held_ids))
     identity = {"tokens_sha256": corpus.sha256, **model_identity(files, new=new)}
     if saved:
         refuse_changed_inputs(identity, saved, options)
@@ -112,12 +107,14 @@ def check_model(
     Raises:
         ValueError: with the numbers.
     """
-    if options.longest > config.max_position_embeddings:
-        flag = "--then-length" if options.long_fraction else "--length"
+    positions = config.max_position_embeddings
+    longest = options.longest(positions)
+    if longest > positions:
+        then = options.length <= positions
         raise UsageError(
-            f"{flag} is {options.longest}, but {files.source} has only "
-            f"{config.max_position_embeddings} positions; lower it"
-            + (", or give --long-fraction 0" if options.long_fraction else "")
+            f"{'--then-length' if then else '--length'} is {longest if then else options.length}, "
+            f"but {files.source} has only {positions} positions; lower it"
+            + (", or give --long-fraction 0" if then else "")
         )
     tokenizer.require_ids(config.vocab_size, files.source)
     if tokenizer.vocab_size < config.vocab_size:
@@ -125,6 +122,47 @@ def check_model(
             f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
             f"{config.vocab_size}; the rest is never trained"
         )
+
+
+def refuse_too_little(
+    options: PretrainOptions, config: BertConfig, documents: int, train: int, held_out: int
+) -> None:
+    """Refuse a text without a whole block to train on, or without a token held out.
+
+    Args:
+        options: of the command.
+        config: of the model.
+        documents: of the text.
+        train: tokens to train on.
+        held_out: tokens of the last documents.
+
+    Raises:
+        UsageError: with the numbers, and flags that would do.
+    """
+    if documents == 1:
+        raise UsageError(
+            f"the text is one document of {held_out} tokens, and the last document is held out, so "
+            "that nothing is left to train on; put blank lines between documents, or name more text"
+        )
+    if not held_out:
+        raise UsageError(
+            "the last documents, which are held out, have not a single token; raise --held-out, or "
+            "leave them out of the text"
+        )
+    positions = config.max_position_embeddings
+    longest = options.longest(positions)
+    if train >= longest - 2:  # beside [CLS] and [SEP]
+        return
+    fits, hint = train + 2, ""  # tokens of the longest block that the text fills
+    long = longest > options.length
+    if long and fits >= options.length:
+        hint = f", or give --then-length {fits} or --long-fraction 0"
+    elif fits >= LEAST_LENGTH:
+        hint = f", or give --length {fits}{' --long-fraction 0' if long else ''}"
+    raise UsageError(
+        f"the text has {train} tokens to train on and {held_out} held out in whole documents, but "
+        f"a block of {longest} takes {longest - 2}; name more text{hint}"
+    )
 
 
 def start_as_sinusoids(positions: torch.Tensor, deviation: float) -> None:
@@ -148,6 +186,8 @@ def start_as_sinusoids(positions: torch.Tensor, deviation: float) -> None:
 
 def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
     """The order of training."""
+    positions = inputs.model.config.max_position_embeddings
+    long_length, long_fraction = options.last_blocks(positions)
     return BlockPlan(
         size=inputs.train.count(options.length),
         batch_size=options.batch_size,
@@ -155,9 +195,9 @@ def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:
         epochs=options.epochs,
         seed=options.seed,
         length=options.length,
-        long_length=options.longest,
-        long_size=inputs.train.count(options.longest),
-        long_fraction=options.long_fraction,
+        long_length=long_length,
+        long_size=inputs.train.count(long_length),
+        long_fraction=long_fraction,
     ).ending_after(options.updates)
 
 

@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, explicit, option, parse
+from minibert.hub import EMBEDDED
 from train.options import TrainOptions, refuse_two_ends
+
+LEAST_LENGTH = 8  # tokens of a block
+THEN_LENGTH = 512  # tokens; as BERT's last tenth (Devlin et al. 2019, A.2)
 
 _EPILOG = """examples:
   python -m data.vocabulary texts/ --size 8192 --out my-config/    (and put config.json there)
   python -m train.pretrain texts/ --config my-config/ --dropout 0 --output-dir runs/pretrain
+  python -m train.pretrain texts/ --config embedded --output-dir runs/pretrain
   python -m train.pretrain texts/ --model bert-base-uncased --length 512 --long-fraction 0
   python -m train.pretrain --resume --output-dir runs/pretrain --max-minutes 30
 
@@ -26,11 +31,13 @@ class PretrainOptions(TrainOptions):
         (), help="text files or folders, plain, .gz or .xz", metavar="TEXT", positional=True
     )
     config: str | None = option(
-        None, help="folder with config.json and a vocabulary: random weights", group="model"
-    )
+        None, help="folder with config.json and a vocabulary, or embedded: random weights",
+        group="model",
+    )  # fmt: skip
     model: str | None = option(
-        None, help="Hub name, model folder or run folder: go on from its weights", group="model"
-    )
+        None, help="Hub name, model folder, run folder, or embedded: go on from its weights",
+        group="model",
+    )  # fmt: skip
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     held_out: float = option(
         0.005, help="part of the documents, the last ones, kept for evaluation", group="data"
@@ -40,10 +47,12 @@ class PretrainOptions(TrainOptions):
     )
     jobs: int = option(0, help="processes that tokenize, 0 = one a core", group="data")
     length: int = option(128, help="tokens of a block", group="blocks")
-    then_length: int = option(
-        512, help="tokens of a block in the last updates, so that later positions are learnt",
+    then_length: int | None = option(
+        None,
+        help="tokens of a block in the last updates, so that later positions are learnt (default: "
+        f"{THEN_LENGTH}, or the model's positions)",
         group="blocks",
-    )  # fmt: skip
+    )
     long_fraction: float = option(
         0.1, help="part of the updates that have --then-length, 0 = none", group="blocks"
     )
@@ -65,15 +74,20 @@ class PretrainOptions(TrainOptions):
         checks = {
             "--held-out": (self.held_out, 0 < self.held_out <= 0.5, "more than 0, at most 0.5"),
             "--jobs": (self.jobs, 0 <= self.jobs <= 256, "0 to 256"),
-            "--length": (self.length, 8 <= self.length <= 8192, "8 to 8192 tokens"),
-            "--then-length": (self.then_length, self.then_length <= 8192, "at most 8192 tokens"),
+            "--length": (self.length, LEAST_LENGTH <= self.length <= 8192, "8 to 8192 tokens"),
+            "--then-length": (
+                self.then_length,
+                (self.then_length or 0) <= 8192,
+                "at most 8192 tokens",
+            ),
             "--long-fraction": (self.long_fraction, 0 <= self.long_fraction <= 1, "0 to 1"),
             "--mask-rate": (self.mask_rate, 0 < self.mask_rate < 1, "more than 0, below 1"),
         }
         for flag, (value, good, wanted) in checks.items():
             if not good:
                 raise UsageError(f"{flag} is {value}, expected {wanted}")
-        if self.long_fraction and self.then_length < self.length:
+        too_short = self.then_length is not None and self.then_length < self.length
+        if self.long_fraction and too_short:
             raise UsageError(
                 f"--then-length {self.then_length} is below --length {self.length}; raise it, or "
                 "give --long-fraction 0"
@@ -82,10 +96,22 @@ class PretrainOptions(TrainOptions):
             if getattr(self, name) == "":
                 raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
 
-    @property
-    def longest(self) -> int:
+    def last_blocks(self, positions: int) -> tuple[int, float]:
+        """Tokens of a block in the last updates, and the part of the updates that have it.
+
+        Args:
+            positions: of the model. Without --then-length the blocks are as long as it can take,
+                THEN_LENGTH at most; there are none of their own where that is not above --length.
+        """
+        if self.then_length is None:
+            length = max(self.length, min(THEN_LENGTH, positions))
+            return length, self.long_fraction if length > self.length else 0.0
+        return (self.then_length, self.long_fraction) if self.long_fraction else (self.length, 0.0)
+
+    def longest(self, positions: int) -> int:
         """Tokens of the longest block."""
-        return self.then_length if self.long_fraction else self.length
+        length, fraction = self.last_blocks(positions)
+        return length if fraction else self.length
 
 
 def read_options(argv: list[str]) -> PretrainOptions:
@@ -122,10 +148,11 @@ def read_options(argv: list[str]) -> PretrainOptions:
 
 def with_absolute_paths(options: PretrainOptions) -> PretrainOptions:
     """Local files named in full, so that a run can be resumed from any folder."""
+    names = {"model"} | ({"config"} if options.config == EMBEDDED else set())  # unless folders
     paths: dict[str, Any] = {
         name: str(Path(getattr(options, name)).absolute())
         for name in ("config", "model", "tokens_dir")
-        if getattr(options, name) and (name != "model" or Path(options.model or "").is_dir())
+        if (value := getattr(options, name)) and (name not in names or Path(value).is_dir())
     }
     texts = tuple(str(Path(text).absolute()) for text in options.texts)
     return replace(options, texts=texts, **paths)

@@ -12,11 +12,12 @@ from data.command import UsageError
 from data.demo import write_demo
 from data.download import squad_file
 from data.ledger import ledger
+from data.qa_settings import QASettings, make_example_windows
 from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
-from eval.qa_settings import QASettings, make_example_windows
 from minibert.config import BertConfig
+from minibert.files import refuse_pipe
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles
 from train.environment import file_sha256
@@ -56,9 +57,12 @@ def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
     return replace(options, train_file=str(files.train), dev_file=str(files.dev))
 
 
-def squad_path(given: str | None, official: str) -> Path:
+def squad_path(flag: str, given: str | None, official: str) -> Path:
     """A file named by the user, else the official one, downloaded once."""
-    return Path(given) if given else squad_file(official)
+    if not given:
+        return squad_file(official)
+    refuse_pipe(flag, Path(given))
+    return Path(given)
 
 
 def read_inputs(
@@ -75,8 +79,8 @@ def read_inputs(
         UsageError: a file without answers, a model that does not fit the options, or a resumed run
             whose files have changed.
     """
-    train_path = squad_path(options.train_file, "train-v2.0.json")
-    dev_path = squad_path(options.dev_file, "dev-v2.0.json")
+    train_path = squad_path("--train-file", options.train_file, "train-v2.0.json")
+    dev_path = squad_path("--dev-file", options.dev_file, "dev-v2.0.json")
     train_data, dev_data = read_squad(train_path), read_squad(dev_path)
     for squad in (train_data, dev_data):
         if not squad.has_answers:

@@ -19,7 +19,7 @@ _EPILOG = """examples:
   python -m train.squad --model my-bert/ --train-file train.json --dev-file dev.json --epochs 3
   python -m train.squad --resume --output-dir runs/squad
 
-exit status: 0 done or --max-minutes reached, 1 a goal of the demo missed, 2 bad input,
+exit status: 0 done or --max-minutes reached, 1 a goal of the whole demo missed, 2 bad input,
 3 non-finite loss, 4 disk full, 5 out of memory, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM"""
 
 

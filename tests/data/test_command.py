@@ -54,6 +54,25 @@ def test_a_field_is_a_flag_with_dashes_its_type_and_its_default() -> None:
     assert (given.epochs, given.seed, given.optimizer) == (0.5, -1, "adam")
 
 
+def test_an_alias_is_taken_for_the_flag_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Files:
+        data_file: str = option(help="questions", alias="data")
+        note: str = option("", help="free text")
+
+    def read(*argv: str) -> Files:
+        return parse(Files, argv, prog="x", description="y")
+
+    for words in (["--data-file", "a"], ["--data", "a"], ["--data=a", "--note", "data"]):
+        assert read(*words).data_file == "a" and "data_file" in explicit(Files, words)
+    assert explicit(Files, ["--note=--data"]) == {"note"} and read("--data=b=--data").data_file[1:]
+    with pytest.raises(UsageError, match="required: --data-file"):
+        read("--note", "a")
+    with pytest.raises(SystemExit):
+        read("--help")
+    assert "--data-file" in (shown := capsys.readouterr().out) and "--data " not in shown
+
+
 def test_words_without_a_flag_are_those_of_the_positional_field() -> None:
     @dataclass(frozen=True)
     class Texts:

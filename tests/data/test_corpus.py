@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import random
 import tracemalloc
 
@@ -116,6 +117,24 @@ def test_texts_that_are_not_there_are_refused(tmp_path):
         find_texts([tmp_path / "empty"])
     with pytest.raises(UsageError, match="no text is named"):
         find_texts([])
+
+
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path):
+    # texts are read twice, for their hash and for their words, and a pipe gives them once
+    (tmp_path / "texts").mkdir()
+    os.mkfifo(tmp_path / "texts" / "pipe")
+    (tmp_path / "texts" / "more.txt").write_text("anna")
+    ends = os.pipe()
+    os.write(ends[1], b"anna saw boats")
+    os.close(ends[1])
+    try:
+        for text in ("pipe", "../texts", f"/dev/fd/{ends[0]}", "/dev/zero"):
+            with pytest.raises(ValueError, match=r"^text .* is a pipe or a device, .*save it as"):
+                find_texts([tmp_path / "texts" / text])
+    finally:
+        os.close(ends[0])
+    with (tmp_path / "texts" / "more.txt").open() as file:  # as `< more.txt` gives it
+        assert read(*find_texts([f"/dev/fd/{file.fileno()}"])) == ["anna"]
 
 
 LINES = b"".join(b"line %d of the text\n" % n for n in range(1, 20001))

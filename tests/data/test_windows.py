@@ -544,6 +544,7 @@ def test_the_inspector_shows_every_window_of_a_question(
 ) -> None:
     assert main([*files, *LITTLE, "--id", "fits"]) == 0
     assert capsys.readouterr().out.splitlines() == [
+        f"windows of {files[-1]}: at most 9 tokens, stride 2",
         "question fits: 'q'",
         "  1 tokens",
         "  answer 'd e', characters 6-9",
@@ -589,7 +590,7 @@ def test_the_inspector_flags_what_went_wrong_with_a_question(
 
 def test_the_inspector_adds_up_a_file(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*files, *LITTLE]) == 0
-    shown = [line.strip() for line in capsys.readouterr().out.splitlines()[1:]]
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()[2:]]
     assert shown[:3] == [
         "6 questions, 2 of them impossible",
         "2 contexts, 10 tokens",
@@ -632,3 +633,37 @@ def test_the_inspector_runs_as_the_command_data_windows(files: list[str]) -> Non
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown flag --idd; did you mean --id?\n"
+
+
+def test_the_inspector_takes_its_file_with_or_without_a_flag(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for words in (files, [files[1], *files[2:]], [*files[2:], files[1]]):
+        assert main([*words, "--id", "fits"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] == shown[2]
+    assert main([files[1], "--id", "fits"]) == 0  # the words of the embedded model
+    assert capsys.readouterr().out.startswith("windows of embedded: at most 128 tokens, stride 42")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-length", "0"], "--max-length is 0, expected at least 1"),
+        (["--doc-stride", "-1"], "--doc-stride is -1, expected at least 0"),
+        (["--doc-stride", "1", "--doc-step", "1"], "--doc-stride and --doc-step contradict"),
+        (["--max-question-length", "0"], "--max-question-length is 0, expected at least 1"),
+        (["--max-length", "1000001"], "--max-length 1000001 is more than the model's"),
+        (["other.json"], "DATA and --data-file contradict each other"),
+    ],
+)
+def test_the_inspector_checks_its_flags_as_the_answering_commands_do(
+    files: list[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        main([*files, *words])
+    with pytest.raises(ValueError, match="no file is named; give DATA"):
+        main([])
+    with pytest.raises(ValueError, match="2 files are named, expected one"):
+        main(["a.json", "b.json"])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.batches import collate
+from data.qa_settings import make_example_windows
 from data.squad import Answer, SquadExample
 from eval.ablate import f1_drops
 from eval.answerer import Answerer, predict_logits
@@ -21,7 +22,6 @@ from eval.attribution import (
     span_lens,
     without_heads,
 )
-from eval.qa_settings import make_example_windows
 from eval.squad import score
 from minibert import BertForQuestionAnswering, PackedBatch
 from minibert.config import FAMILIES
@@ -287,8 +287,9 @@ def test_the_command_prints_layers_x_heads(answerer: Answerer, tmp_path: Path) -
     assert output.splitlines()[4].split() == ["1", *(f"{drop:.2f}" for drop in drops[1])]
     status, output, _ = forked("eval.ablate", *words, "--no-null-answer")
     assert status == 0 and output.startswith("F1 100.00 over 3 questions")
-    status, output, _ = forked("eval.ablate", *words, "--null-threshold", "-1000")
+    status, output, errors = forked("eval.ablate", *words, "--null-threshold", "-1000")
     assert status == 0 and output.startswith("F1 25.00 over 4 questions")
+    assert errors.startswith('warning: the model answers "" to all 4 questions, so that F1 does')
 
 
 def test_the_command_prints_one_answers_drops(answerer: Answerer, tmp_path: Path) -> None:
@@ -298,14 +299,36 @@ def test_the_command_prints_one_answers_drops(answerer: Answerer, tmp_path: Path
         status, output, _ = forked("eval.ablate", *words, "--id", "2", *flags)
         windows, (decoded,), _ = answerer.decode(examples()[2:3])
         best = decoded.candidates[0]
-        lines = output.splitlines()
-        assert status == 0 and lines[0].startswith("clara hill has the score ")
+        lines = output.splitlines()[3:]
+        assert status == 0 and lines[0].startswith("its best span, clara hill, has the score ")
         if not flags:
-            assert lines[0].endswith(f" {best.score:.2f}")
+            assert lines[0].endswith(f" {best.score:.2f}; no answer has {decoded.null_score:.2f}")
             window = collate(windows, np.array([0])).packed
             first = windows.input_ids(0).index(answerer.tokenizer.vocabulary["clara"])
             drops = head_ablation(answerer.model, window, first, first + 1)
             assert lines[3].split() == ["0", *(f"{drop:.2f}" for drop in drops[0].tolist())]
+
+
+def test_the_command_says_what_is_right_and_what_the_null_flags_make_of_it(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data.json", examples())
+    words = ("--model", TOUR, "--data-file", data, "--device", "cpu", "--id")
+
+    def said(number: int, *flags: str) -> list[str]:
+        status, output, errors = forked("eval.ablate", *words, number, *flags)
+        assert (status, errors) == (0, "")
+        return output.splitlines()[:3]
+
+    asked = examples()
+    answered = next(n for n, e in enumerate(asked) if e.answers)
+    impossible = next(n for n, e in enumerate(asked) if not e.answers)
+    right = asked[answered].answers[0].text
+    question = f"question {answered}: {asked[answered].question}"
+    known = [question, f"the data says: {right}", f"the model answers: {right}"]
+    assert said(answered) == known
+    assert said(answered, "--null-threshold", "-1000")[2] == "the model answers: (no answer)"
+    assert said(answered, "--no-null-answer") == known
+    assert said(impossible)[1:] == ["the data says: (no answer)", "the model answers: (no answer)"]
+    assert said(impossible, "--no-null-answer")[2] != "the model answers: (no answer)"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,32 @@ def predict(model: str, data: Path, out: Path, *words: object) -> tuple[int, str
     )
 
 
+# --- data.windows
+
+
+@pytest.mark.parametrize("settings", [None, {"max_length": 24, "doc_stride": 8}], ids=str)
+@pytest.mark.parametrize("flags", [(), ("--max-length", 16, "--doc-step", 4)], ids=str)
+def test_the_windows_that_are_shown_are_those_that_are_predicted(
+    model: str, tmp_path: Path, settings: dict[str, int] | None, flags: tuple[object, ...]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    (folder / "qa_settings.json").unlink(missing_ok=True)
+    if settings is not None:
+        (folder / "qa_settings.json").write_text(json.dumps(settings))
+    context = "the old river was named by anna " * 9
+    questions = [{"id": f"q{n}", "question": "who " * n, "answers": []} for n in (1, 9, 30)]
+    data = write_squad(tmp_path / "data.json", *questions, context=context)
+    status, said, errors = predict(str(folder), data, tmp_path / "out", *flags)
+    assert status == 0, errors
+    wanted = said.split(" windows answered")[0].removeprefix("3 questions in ")
+    status, shown, errors = forked("data.windows", data, "--model", folder, *flags)
+    assert status == 0, errors
+    assert f"\n  {wanted} windows; 3 questions have several\n" in shown
+    length, step = (16, "step 4") if flags else (24, "stride 8") if settings else (40, "stride 13")
+    assert shown.startswith(f"windows of {folder}: at most {length} tokens, {step}\n")
+
+
 # --- eval.answer
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import collate
+from data.qa_settings import make_example_windows
 from data.squad import SquadExample, read_squad
 from eval import explanation
 from eval.answer import answer_one
@@ -24,7 +25,6 @@ from eval.attribution import head_ablation, span_lens
 from eval.explain import TEMPLATE, render
 from eval.explanation import explain, pack_attention
 from eval.prediction_files import n_best_entries
-from eval.qa_settings import make_example_windows
 from minibert import BertConfig, BertForQuestionAnswering
 from minibert.trace import record
 from tests.browser import Browser, find_browser, open_browser
@@ -321,7 +321,7 @@ def run(out: Path, *words: object, model: str = "model") -> tuple[int, str, str]
 
 def test_a_question_of_a_file_becomes_a_page(tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    words = ("--data", sound_folder() / "dev.json", "--id", "dev-3", *WINDOW)
+    words = ("--data-file", sound_folder() / "dev.json", "--id", "dev-3", *WINDOW)
     status, output, errors = run(out, *words)
     assert (status, errors) == (0, "")
     assert output.startswith(f"{out}: {out.stat().st_size:,} bytes; the answer is ")
@@ -334,49 +334,85 @@ def test_a_question_of_a_file_becomes_a_page(tmp_path: Path) -> None:
 def test_a_question_of_ones_own_becomes_a_page(tmp_path: Path) -> None:
     context, out = tmp_path / "<b>'\"&.txt", tmp_path / "page.html"
     context.write_text("\ufeffthe old river was named by anna .", encoding="utf-8")
-    status, _, errors = run(out, "--question", "who ?", "--context", context, *WINDOW)
+    status, _, errors = run(out, "--question", "who ?", "--context-file", context, *WINDOW)
     assert (status, errors) == (0, "")
     values = json.loads(block_of(out.read_bytes()))
     assert values["context"] == "the old river was named by anna ." and values["gold"] is None
     assert values["file"] == str(context) and values["settings"]["threshold"] == 0
 
 
+def test_the_files_answer_to_the_names_that_the_commands_beside_use(tmp_path: Path) -> None:
+    context, data = tmp_path / "context.txt", sound_folder() / "dev.json"
+    context.write_text("the old river was named by anna .", encoding="utf-8")
+    pages = []
+    for asked in (
+        ("--question", "who ?", "--context-file", context),
+        ("--question", "who ?", "--context", context),
+        ("--data-file", data, "--id", "dev-3"),
+        ("--data", data, "--id", "dev-3"),
+    ):
+        assert run(tmp_path / "page.html", *asked, *WINDOW)[0] == 0
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] == pages[1] != pages[2] == pages[3]
+
+
 def test_without_no_answer_the_best_span_is_the_answer_and_null_is_not_listed(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "page.html"
-    words = ("--data", sound_folder() / "dev.json", "--id", "dev-2", *WINDOW)
+    words = ("--data-file", sound_folder() / "dev.json", "--id", "dev-2", *WINDOW)
     assert run(out, *words, "--no-null-answer")[0] == 0
     values = json.loads(block_of(out.read_bytes()))
     assert values["settings"]["threshold"] is None and values["answer"]
     assert all(span["start"] is not None for span in values["spans"])
 
 
-ASKED = ("--question", "who ?", "--context", "CONTEXT")
-LOOKED_UP = ("--data", "DATA", "--id", "dev-3")
+def test_no_answer_may_be_right_where_eval_predict_says_so(tmp_path: Path) -> None:
+    out, data = tmp_path / "page.html", tmp_path / "data.json"
+    asked: list[dict[str, Any]] = [{"id": "a", "question": "who ?"}]
+    for answers, flags, threshold in (
+        (None, (), 0.0),  # nothing is known: the model's training tells
+        ([{"text": "the", "answer_start": 0}], (), None),  # every question has an answer
+        ([{"text": "the", "answer_start": 0}], ("--null-threshold", "-1000"), -1000.0),
+    ):
+        asked[0]["answers"] = answers
+        paragraphs = [{"context": "the old river", "qas": asked}]
+        data.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+        status, _, errors = run(out, "--data-file", data, "--id", "a", *WINDOW, *flags)
+        assert status == 0, errors
+        values = json.loads(block_of(out.read_bytes()))
+        assert values["settings"]["threshold"] == threshold
+        words = ("--model", sound_folder() / "model", "--data-file", data, *WINDOW, *flags)
+        assert forked("eval.predict", *words, "--output-dir", tmp_path / "out")[0] == 0
+        predictions = json.loads((tmp_path / "out" / "predictions.json").read_bytes())
+        assert predictions == {"a": values["answer"]}
+
+
+ASKED = ("--question", "who ?", "--context-file", "CONTEXT")
+LOOKED_UP = ("--data-file", "DATA", "--id", "dev-3")
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "which question? give --question and --context, or --data and --id"),
-        (("--question", "who ?"), "--question needs --context, and --context needs --question"),
-        (("--context", "CONTEXT"), "--question needs --context, and --context needs --question"),
-        (("--data", "DATA"), "--data needs --id, and --id needs --data"),
-        (("--id", "dev-3"), "--data needs --id, and --id needs --data"),
-        ((*ASKED, "--data", "DATA"), "--question and --data contradict each other"),
-        ((*LOOKED_UP, "--context", "CONTEXT"), "--context and --data contradict each other"),
+        ((), "which question? give --question and --context-file, or --data-file and --id"),
+        (("--question", "who ?"), "and --context-file needs --question"),
+        (("--context-file", "CONTEXT"), "and --context-file needs --question"),
+        (("--data-file", "DATA"), "--data-file needs --id, and --id needs --data-file"),
+        (("--id", "dev-3"), "--data-file needs --id, and --id needs --data-file"),
+        ((*ASKED, "--data-file", "DATA"), "--question and --data-file contradict each other"),
+        ((*LOOKED_UP, "--context-file", "CONTEXT"), "--context-file and --data-file contradict"),
         (("--id", "dev-3", "--question", "who ?"), "--question and --id contradict each other"),
-        (("--data", "DATA", "--id", "no-such"), "--id no-such is no question of DATA; its first"),
-        (("--data", "FOLDER/no-such.json", "--id", "x"), "no-such.json"),
-        (("--data", "CONTEXT", "--id", "x"), "is not JSON"),
-        (("--question", "who ?", "--context", "FOLDER/no-such"), "cannot be read (No such file"),
-        (("--question", "who ?", "--context", "FOLDER"), "cannot be read (Is a directory)"),
-        (("--question", "who ?", "--context", "BINARY"), "is not UTF-8 text (byte 0)"),
-        (("--question", " ", "--context", "CONTEXT"), "--question is empty, expected text"),
-        (("--question", "who ?", "--context", "EMPTY"), "EMPTY is empty, expected text"),
-        (("--question", "\u0007", "--context", "CONTEXT"), "the question holds nothing that the"),
-        (("--question", "who ?", "--context", "BELLS"), "the context holds nothing that the"),
+        (("--data-file", "DATA", "--id", "no-such"), "--id no-such is no question of DATA;"),
+        (("--data-file", "FOLDER/no-such.json", "--id", "x"), "no-such.json"),
+        (("--data-file", "CONTEXT", "--id", "x"), "is not JSON"),
+        (("--question", "who ?", "--context-file", "FOLDER/no-such"), "cannot be read (No such"),
+        (("--question", "who ?", "--context-file", "FOLDER"), "cannot be read (Is a directory)"),
+        (("--question", "who ?", "--context-file", "BINARY"), "is not UTF-8 text (byte 0)"),
+        (("--question", " ", "--context-file", "CONTEXT"), "--question is empty, expected"),
+        (("--question", "who ?", "--context-file", "EMPTY"), "EMPTY is empty, expected text"),
+        (("--question", "\u0007", "--context-file", "CONTEXT"), "the question holds nothing"),
+        (("--question", "who ?", "--context-file", "BELLS"), "the context holds nothing that the"),
         ((*LOOKED_UP, "--window", "-1"), "--window is -1, expected at least 0"),
         ((*LOOKED_UP, "--window", "99"), "--window is 99, expected 0 to "),
         ((*LOOKED_UP, "--top", "0"), "--top is 0, expected 1 to 1000"),
@@ -416,7 +452,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_model_is_looked_for
     tmp_path: Path,
 ) -> None:
     for out, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "page.html", "no folder")):
-        words = ("--data", sound_folder() / "dev.json", "--id", "dev-3")
+        words = ("--data-file", sound_folder() / "dev.json", "--id", "dev-3")
         status, _, errors = run(out, *words, model="no-such-model")
         assert status == 2 and errors.startswith(f"error: --out {out} ") and reason in errors
     assert list(tmp_path.iterdir()) == []
@@ -425,17 +461,18 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_model_is_looked_for
 def test_a_page_never_takes_the_place_of_what_it_explains(tmp_path: Path) -> None:
     context = tmp_path / "context.txt"
     context.write_text("the old river")
-    status, _, errors = run(context, "--question", "who ?", "--context", context, *WINDOW)
-    assert status == 2 and f"--out {context} is the file of --context" in errors
+    status, _, errors = run(context, "--question", "who ?", "--context-file", context, *WINDOW)
+    assert status == 2 and f"--out {context} is the file of --context-file" in errors
     assert context.read_text() == "the old river"
 
 
 def test_a_model_without_a_span_head_explains_nothing(tmp_path: Path) -> None:
     status, _, errors = forked(
         "eval.explain", "--model", "embedded", "--out", tmp_path / "page.html",
-        "--data", sound_folder() / "dev.json", "--id", "dev-3",
+        "--data-file", sound_folder() / "dev.json", "--id", "dev-3",
     )  # fmt: skip
     assert (status, errors.count("\n")) == (2, 1)
+    assert "fine-tune it first: python -m train.squad --model embedded" in errors
     assert list(tmp_path.iterdir()) == []
 
 
@@ -598,4 +635,23 @@ def test_hostile_text_stays_text_and_breaks_no_layout(
         for name in ("question", "answer", "text", "looks", "credit"):
             wide, room = browser.run(f"return [at('{name}').scrollWidth, at('{name}').clientWidth]")
             assert wide <= room, name
+    assert browser.log() == []
+
+
+@browser_only
+def test_a_word_without_end_hides_nothing_behind_it_until_it_is_asked_for(
+    browser: Browser, hostile: dict[str, Any], tmp_path: Path
+) -> None:
+    show(browser, hostile, tmp_path)
+    size = "return document.querySelector('#text .long').getBoundingClientRect().height"
+    few = browser.run(size)
+    assert 0 < few < browser.run("return at('text').clientHeight") / 2
+    assert browser.run("return document.querySelectorAll('#text .outside.long').length") == 1
+    browser.run("document.querySelector('#text .long').click()")
+    assert browser.run(size) > 10 * few
+    browser.run("at('text').focus(); here = Number(document.querySelector('.long').dataset.t) - 1")
+    browser.press(KEYS["right"])
+    assert "click or Enter" in browser.run("return at('tip').textContent")
+    browser.press(KEYS["enter"])
+    assert browser.run(size) == few
     assert browser.log() == []

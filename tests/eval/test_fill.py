@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.tokenization import Tokenizer
-from eval.fill import Filler, join
+from eval.fill import Filler, join, main
 from minibert import BertConfig, BertForMaskedLM, BertForQuestionAnswering, PackedBatch
 from minibert.config import FAMILIES
 from tests.forked import forked
@@ -205,6 +205,7 @@ def test_mistakes_are_answered_in_one_sentence(folder: Path, tmp_path: Path) -> 
         (["[MASK]", "--model", large], ("has 25 tokens", "only 24")),
         (["[MASK]", "--model", without], ("lacks the special tokens [MASK]",)),
         (["[MASK]", "--model", folder, "--top", 0], ("--top is 0",)),
+        (["[MASK]", "--model", folder, "--threads", -1], ("--threads is -1, expected 0 to 1024",)),
         (["[MASK]", "--mdel", folder], ("--mdel", "--model")),
         (["[MASK]", "more", "--model", folder], ("unknown argument more",)),
         (["[MASK]", "--model", tmp_path / "none" / "at" / "all"], ("none",)),
@@ -216,3 +217,15 @@ def test_mistakes_are_answered_in_one_sentence(folder: Path, tmp_path: Path) -> 
         for fragment in fragments:
             assert fragment in errors, errors
     assert command("a " * 13 + "[MASK]", "--model", folder)[0] == 0  # exactly the model's length
+
+
+def test_the_number_of_threads_is_set_before_the_model_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    load = Filler.load
+    monkeypatch.setattr("torch.set_num_threads", told.append)
+    monkeypatch.setattr(Filler, "load", lambda *given: told.append("load") or load(*given))
+    assert main(["the [MASK]", "--model", str(folder), "--threads", "3"]) == 0
+    assert main(["the [MASK]", "--model", str(folder)]) == 0
+    assert told == [3, "load", "load"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from data.qa_settings import SETTINGS_FILE
 from data.tokenization import SPECIAL_TOKENS, Tokenizer
-from eval.qa_settings import SETTINGS_FILE
 from minibert import BertForQuestionAnswering
 from tests.golden.stages import GOLDEN
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from data.qa_settings import QASettings
 from data.tokenization import Tokenizer
 from data.tokenizer_files import SPECIAL_TOKENS
 from eval.prediction_files import write_json
-from eval.qa_settings import QASettings
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda folder: write_json(folder / "metrics.json", {"f1": 1.0}),

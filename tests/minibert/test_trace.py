@@ -241,10 +241,9 @@ def test_what_did_not_run_is_said_at_the_end_unless_something_else_went_wrong(
 ) -> None:
     batch = make_batch()
     advice = r"probs was not seen.*fused.*call model\.encoder\.use_explicit_attention\(\)"
-    for name in (PROBS.format(1), "*"):
-        with pytest.raises(ValueError, match=advice.replace("probs", "(probs|dropout)")):
-            with record(model, name):
-                model(batch)
+    for names in (PROBS.format(1), "*.probs", ["*", PROBS.format(1)]):
+        with pytest.raises(ValueError, match=advice), record(model, names):
+            model(batch)
     with pytest.raises(ValueError, match=advice), replace(model, {"*.core.probs": torch.abs}):
         model(batch)
     with pytest.raises(ValueError, match="call the model inside the block"):
@@ -256,6 +255,45 @@ def test_what_did_not_run_is_said_at_the_end_unless_something_else_went_wrong(
             pass
     with pytest.raises(KeyError, match="mine"), record(model, "span"):
         raise KeyError("mine")
+
+
+def test_of_what_a_pattern_fits_that_is_seen_and_replaced_which_ran(
+    model: BertForQuestionAnswering,
+) -> None:
+    batch = make_batch()
+    with record(model, ["*", "span"]) as seen:
+        model(batch)
+    core = {name for name in dict(model.named_modules()) if ".core." in name}
+    everything = {
+        name
+        for name, module in model.named_modules()
+        if name and not isinstance(module, nn.ModuleList)
+    }
+    assert core and set(seen) == everything - core
+    with record(model, "span") as whole, replace(model, {"encoder.layers.0.*": torch.zeros_like}):
+        model(batch)
+    assert not torch.equal(whole["span"], seen["span"])
+
+
+def test_what_is_no_name_and_no_function_is_said_in_a_sentence(
+    model: BertForQuestionAnswering,
+) -> None:
+    wrong: Any
+    for wrong, what in ((3, "an int"), ([3], "an int"), (None, "a NoneType"), ([b"*"], "a bytes")):
+        with pytest.raises(TypeError, match=rf"^a name is {what}.*, expected text"):
+            with record(model, wrong):
+                raise AssertionError("the block was entered")
+    for wrong in ([], (), {}):
+        with pytest.raises(ValueError, match="no name is given"), record(model, wrong):
+            raise AssertionError("the block was entered")
+    for wrong, what in (
+        ({"span": torch.zeros(14, 2)}, r"the replacement of span is a tensor of shape \(14, 2\)"),
+        ({"span": None}, "the replacement of span is a NoneType, expected a function"),
+        ({4: torch.abs}, "a name is an int, expected text"),
+        (["span"], "what to replace is a list, expected {name: function}"),
+    ):
+        with pytest.raises(TypeError, match=what), replace(model, wrong):
+            raise AssertionError("the block was entered")
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,21 @@ def test_bad_files_are_answered_in_one_sentence(files, tmp_path):
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
+@pytest.mark.parametrize("module", ["train.squad", "train.classify"])
+@pytest.mark.parametrize("flag", ["--train-file", "--dev-file"])
+def test_a_pipe_to_train_or_score_on_is_refused_and_never_waited_for(files, tmp_path, module, flag):
+    # it would be hashed after its content was read, and a resumed run would find nothing in it
+    os.mkfifo(tmp_path / "pipe")
+    words = little_arguments(files, tmp_path / "run")
+    if module == "train.classify":
+        at = words.index("--doc-stride")
+        del words[at : at + 2]
+    words[words.index(flag) + 1] = str(tmp_path / "pipe")
+    done = command(*words, module=module)
+    assert_one_sentence(done, f"{flag} {tmp_path / 'pipe'} is a pipe or a device", "save it as")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_network_and_cache_both_ways_out_are_named(files, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
@@ -467,3 +482,17 @@ def test_amp_on_a_cpu_without_bf16_says_so_and_runs_in_fp32(files, tmp_path, mon
     assert forked("train.squad", *plain)[0] == 0
     one, two = (json.loads((tmp_path / n / "metrics.json").read_bytes()) for n in ("run", "plain"))
     assert one == two
+
+
+@pytest.mark.parametrize("flags", [[], ["--updates", "1"], ["--train-fraction", "0.5"]], ids=str)
+def test_a_shortened_demo_is_not_judged_by_the_whole_ones_goals(tmp_path, monkeypatch, flags):
+    monkeypatch.setattr("data.demo.TRAIN_ENTRIES", 6)
+    monkeypatch.setattr("data.demo.DEV_ENTRIES", 2)
+    words = ["--demo", "--threads", "1", "--output-dir", tmp_path / "run", "--lr", "1e-9", *flags]
+    status, output, errors = command(*words)
+    said = [line for line in output.splitlines() if line.startswith("goal")]
+    if not flags:
+        assert status == 1 and len(said) == 4 and said[0].endswith(" MISSED"), errors
+        return
+    assert status == 0 and len(said) == 1 and said[0].startswith("goals: not judged"), errors
+    assert 0 < float(said[0].split()[-1]) < 0.6

@@ -401,8 +401,12 @@ TEXTS = {
     "binary": (b"some text\n\x00\x01", "is binary: a zero byte in line 2"),
     "not UTF-8": (b"some text\ncaf\xe9\n", "is not UTF-8: byte 0xe9 in line 2"),
     "cut xz": (lzma.compress(b"some text\n" * 9999)[:-30], "cannot be unpacked after line"),
-    "short": (b"anna saw boats\n\nemil saw boats\n", "less than one block of 40"),
+    "short": (b"anna saw boats\n\nemil saw boats\n", "a block of 40 takes 38; name more text"),
     "one document": (b"anna saw boats\n" * 999, "put blank lines between documents"),
+    "nothing held out": (
+        b"anna saw boats\n\n" * 30 + b"\x07\n",
+        "which are held out, have not a single token",
+    ),
 }
 
 
@@ -414,6 +418,59 @@ def test_a_text_that_cannot_be_trained_on_is_answered_in_one_sentence(copy, tmp_
     run = tmp_path / "run"
     assert_one_sentence(forked("train.pretrain", *arguments(copy, run)), words)
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("documents", "advised"),
+    [
+        (9, "--then-length 17 or --long-fraction 0"),
+        (7, "--length 13 --long-fraction 0"),
+        (2, ""),
+    ],
+)
+def test_too_little_text_is_told_with_its_numbers_and_flags_that_would_do(
+    files, tmp_path, documents, advised
+):
+    text = tmp_path / "text"
+    text.write_text("anna\n\n" * documents)
+    with_config = arguments(files, tmp_path / "run", "--then-length", "40", "--dry-run")
+    words = [str(text), *with_config[1:]]
+    train = 2 * (documents - 1) - 1  # a word and [SEP] each, but for the last one
+    done = forked("train.pretrain", *words)
+    assert_one_sentence(
+        done,
+        f"the text has {train} tokens to train on and 1 held out in whole documents, but "
+        f"a block of 40 takes 38; name more text{', or give ' if advised else ''}{advised}\n",
+    )
+    for flags in filter(None, advised.split(" or ")):
+        status, _, errors = forked("train.pretrain", *words, *flags.split())
+        assert status == 0, errors
+    if advised:
+        flag, value, *others = advised.split()
+        more = [flag, int(value) + 1, *(others if others[0] != "or" else [])]
+        assert forked("train.pretrain", *words, *more)[0] == 2
+
+
+def test_blocks_are_as_long_as_the_model_can_take_where_nothing_else_is_said(files, tmp_path):
+    words = arguments(files, tmp_path / "run", "--dry-run")
+    at = words.index("--then-length")
+    del words[at : at + 2]
+    status, output, errors = forked("train.pretrain", *words)
+    assert status == 0 and "on, blocks of 40 tokens" in output, errors
+    status, output, errors = forked("train.pretrain", *words, "--length", 40)
+    assert status == 0 and "on, blocks of" not in output, errors
+    too_long = forked("train.pretrain", *words, "--length", 41)
+    assert_one_sentence(too_long, "--length is 41, but", "has only 40 positions; lower it\n")
+
+
+@pytest.mark.parametrize("flag", ["--model", "--config"])
+def test_the_embedded_model_is_named_with_its_weights_or_without(files, tmp_path, flag):
+    words = [str(files / "text"), flag, "embedded", "--tokens-dir", str(files / "tokens")]
+    words += ["--output-dir", str(tmp_path / "run"), "--held-out", "0.03", "--dry-run"]
+    status, output, errors = forked("train.pretrain", *words, "--threads", 1)
+    assert status == 0, errors
+    assert f"model: {'embedded' if flag == '--model' else 'random weights'}, 3," in output
+    assert "blocks of 128 tokens" in output and "on, blocks of" not in output
 
 
 def without_mask(copy):

@@ -4,8 +4,9 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
@@ -96,6 +97,27 @@ class QASettings:
         length = min(cls.max_length, longest) if max_length is None else max_length
         stride = min(cls.doc_stride, length // 3) if doc_stride is None else doc_stride
         return {"max_length": length, "doc_stride": stride}
+
+    def changed(self, longest: int, *, null_answer: bool = True, **changes: Any) -> "QASettings":
+        """The same with some settings replaced, as flags of a command ask.
+
+        Args:
+            longest: positions of the model.
+            null_answer: False for never answering "", whatever the threshold was.
+            changes: None leaves a setting as it is; a doc_stride takes the place of a doc_step.
+
+        Raises:
+            ValueError: a window longer than the model's positions.
+        """
+        wanted = {name: value for name, value in changes.items() if value is not None}
+        if "doc_stride" in wanted:
+            wanted["doc_step"] = None
+        if not null_answer:
+            wanted["null_threshold"] = None
+        length = wanted.get("max_length", self.max_length)
+        if length > longest:
+            raise ValueError(f"--max-length {length} is more than the model's {longest} positions")
+        return replace(self, **wanted)
 
     def threshold(self, data_has_impossible: bool) -> float:
         """The null threshold to use: infinite (always answer) where "" cannot be right, was never
