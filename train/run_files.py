@@ -7,7 +7,8 @@ LOCK = ".lock"
 # Beside these a run writes reports, one for each update that it refused to make.
 RUN_NAMES = frozenset(
     "options.json env.json log.jsonl metrics.json predictions.json null_odds.json na_probs.json "
-    "nbest.json training.png checkpoints best demo".split()
+    "nbest.json training.png roc.png precision_recall.png confusion.png reliability.png "
+    "checkpoints best demo".split()
 )
 _REPORT = re.compile(r"nonfinite-update-(\d+)\.json")
 # What a killed process leaves: files and folders being written or replaced, the next best model.

@@ -133,6 +133,8 @@ def test_it_learns_and_leaves_model_scores_predictions_card_and_pictures(files, 
     # not 80: the model has 40 positions
     settings = eval.classifier.ClassifierSettings.from_folder(run / "best")
     assert settings.max_length == 40
+    again = [*more[:1], "1", *more[2:], "--overwrite"]
+    assert run_command(arguments(files, run, *again)) == 0  # every file in it is known as a run's
 
 
 @KINDS
