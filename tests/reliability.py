@@ -37,11 +37,15 @@ class Promise(NamedTuple):
 PROMISES = {
     "R1": Promise(
         "A resumed run is the uninterrupted one, bit for bit: weights, optimizer, log, answers",
-        ("train/test_resume.py::test_resuming",),
+        (
+            "train/test_resume.py::test_resuming",
+            "train/test_classify.py::test_a_signal",
+            "train/test_pretrain.py::test_killed",
+        ),
     ),
     "R2": Promise(
         "SIGKILL at any moment loses at most the work since the last checkpoint",
-        ("train/test_kill.py",),
+        ("train/test_kill.py", "train/test_classify.py::test_killed"),
     ),
     "R3": Promise(
         "A damaged checkpoint is noticed and set aside, and the one before is used",
@@ -190,6 +194,10 @@ PROMISES = {
     "S7": Promise(
         "No name leads out of its folder",
         ("minibert/test_hub_faults.py::test_a_name", "minibert/test_hub.py::test_a_shard"),
+    ),
+    "S8": Promise(
+        "The page of eval.explain loads nothing, and hostile text in it stays text",
+        ("eval/test_explain.py",),
     ),
     "S9": Promise(
         "Every version is pinned, with all that it brings",
