@@ -170,7 +170,7 @@ def _receive(source: Source, stream: IO[bytes], tag: Path) -> Iterator[int]:
         ValueError: it will not.
     """
     have = stream.seek(0, os.SEEK_END)
-    known = tag.read_text() if tag.exists() else ""
+    known = tag.read_text(encoding="utf-8") if tag.exists() else ""
     if have and not known and not source.sha256:
         have = stream.truncate(0)  # nothing could tell whether the rest belongs to it
     request = urllib.request.Request(source.url)
@@ -247,7 +247,7 @@ def _sums(folder: Path) -> dict[str, str]:
     """{name: sha256} of SHA256SUMS; lines that are none are passed over."""
     lines: list[str] = []
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        lines = (folder / SUMS).read_text().splitlines()
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     pairs = (line.split("  ", 1) for line in lines)
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 

@@ -56,7 +56,8 @@ def sources(name: str) -> list[Source]:
         name: one of FETCHED, or "nq-original".
     """
     found = []
-    for line in (Path(__file__).parent / "sources.txt").read_text().splitlines():
+    listed = (Path(__file__).parent / "sources.txt").read_text(encoding="utf-8")
+    for line in listed.splitlines():
         if line.startswith(f"{name} "):
             _, size, sha256, place, url = line.split(" ")
             found.append(Source(place, url, int(size), None if sha256 == "-" else sha256))
