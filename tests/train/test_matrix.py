@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,30 @@ def test_a_signal_in_a_training_saves_leaves_and_goes_on(
     (cell,) = cells(out).items()
     assert cell in cells(world / "out").items()
     assert runs(out).items() <= runs(world / "out").items()
+
+
+def test_the_best_model_of_a_training_that_has_not_ended_answers_nothing(tmp_path: Path) -> None:
+    config = write_world(
+        tmp_path, CONFIG.replace("[0, 1]", "[0]").replace("epochs = 1", "epochs = 2")
+    )
+    out, only = tmp_path / "out", ("--only", "squad:squad")
+    published = re.compile(rf"{out}/runs/squad[^/]*/\.best-\d+$")
+
+    def kill(event: str, values: tuple[object, ...]) -> None:
+        if event == "os.rmdir" and published.search(str(values[0])):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = start(
+        arguments(config, out, *only), prepare=lambda: sys.addaudithook(kill), command=main
+    )
+    assert finish(child) == -signal.SIGKILL
+    (folder,) = (out / "runs").iterdir()
+    assert (folder / "best" / "config.json").exists()
+    assert run(config, out, *only) == 0
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert sum(line["event"] == "eval" for line in log) == 2
+    (cell,) = cells(out).values()
+    assert json.loads((folder / "metrics.json").read_bytes()) == cell["scores"]
 
 
 def test_a_signal_between_two_trainings_ends_the_command(world: Path, tmp_path: Path) -> None:
