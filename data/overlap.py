@@ -19,11 +19,13 @@ class Contexts:
     Attributes:
         questions: in the file.
         impossible: of these.
+        has_answers: whether the right answers are known; False for a test file.
         by_context: digest of every distinct context, its white space squeezed -> questions on it.
     """
 
     questions: int
     impossible: int
+    has_answers: bool
     by_context: Mapping[str, int]
 
 
@@ -40,15 +42,15 @@ def read_contexts(path: str | Path) -> Contexts:
     Raises:
         ValueError: no SQuAD file.
     """
-    examples = read_squad(path).examples
+    data = read_squad(path)
     digests: dict[str, str] = {}
     by_context: Counter[str] = Counter()
-    for example in examples:
+    for example in data.examples:
         if example.context not in digests:
             digests[example.context] = context_digest(example.context)
         by_context[digests[example.context]] += 1
-    impossible = sum(example.is_impossible for example in examples)
-    return Contexts(len(examples), impossible, by_context)
+    impossible = sum(example.is_impossible for example in data.examples)
+    return Contexts(len(data.examples), impossible, data.has_answers, by_context)
 
 
 def context_digest(context: str) -> str:

@@ -20,7 +20,7 @@ from data.command import UsageError, option, parse, run_command
 
 if TYPE_CHECKING:
     from eval.matrix import Table
-    from train.matrix_cells import Folder
+    from train.matrix_cells import Folder, Machine
     from train.matrix_config import MatrixConfig
     from train.matrix_plan import Cell, ReadySet, Training
 
@@ -70,7 +70,6 @@ def main(argv: list[str]) -> int:
     from train.matrix_config import read_config
     from train.squad_options import SquadOptions
 
-    machine = {"device": options.device, "threads": options.threads}
     overrides: dict[str, Any] = {}
     if options.train_fraction is not None:
         overrides["train_fraction"] = options.train_fraction
@@ -80,7 +79,8 @@ def main(argv: list[str]) -> int:
     chosen = chosen_pairs(config, options.only)
 
     from eval.matrix import as_text
-    from train.matrix_cells import Folder
+    from eval.prediction_files import check_folder
+    from train.matrix_cells import Folder, Machine
     from train.matrix_plan import Cell, ready_sets, trainings
 
     if options.threads:
@@ -88,6 +88,7 @@ def main(argv: list[str]) -> int:
 
         torch.set_num_threads(options.threads)
     folder = Folder(Path(options.output_dir or f"runs/{path.stem}"))
+    check_folder("--output-dir", folder.path)
     with TemporaryDirectory() if options.dry_run else nullcontext(folder.data) as place:
         sets = ready_sets(config, Path(place))
     work = [
@@ -104,9 +105,8 @@ def main(argv: list[str]) -> int:
         if table.cells:
             print(f"\n{as_text(table)}", end="")
         return 0
-    flags = [f"--{name}" if part == 0 else str(value)
-             for name, value in machine.items() for part in (0, 1)]  # fmt: skip
-    status = make_all(config, folder, wanted, flags, wait=options.wait)
+    machine = Machine(options.device, options.threads)
+    status = make_all(config, folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
     write_table(folder, table)
     return status
@@ -144,7 +144,7 @@ def make_all(
     config: "MatrixConfig",
     folder: "Folder",
     work: Sequence[tuple["Training", list["Cell"]]],
-    machine: list[str],
+    machine: "Machine",
     *,
     wait: bool,
 ) -> int:

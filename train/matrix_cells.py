@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +33,18 @@ from train.matrix_plan import Cell, Training, as_command, squad_arguments
 from train.run import STOP_SIGNALS
 
 ANSWERS_LISTED = 1  # per question in nbest.json: the best one, for scores without the null answer
+
+
+class Machine(NamedTuple):
+    """Where a process computes; of no account for what a cell is.
+
+    Attributes:
+        device: as --device of train.squad.
+        threads: as --threads.
+    """
+
+    device: str
+    threads: int
 
 
 class Folder:
@@ -104,7 +116,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def make_cells(
     config: MatrixConfig, folder: Folder, training: Training, cells: Sequence[Cell],
-    machine: list[str],
+    machine: Machine,
 ) -> tuple[int, str]:  # fmt: skip
     """Train, if need be, and fill a training's missing cells.
 
@@ -113,7 +125,7 @@ def make_cells(
         folder: OUT.
         training: of all the cells.
         cells: those wanted, finished or not.
-        machine: flags of train.squad: --device, --threads.
+        machine: this one.
 
     Returns:
         The exit status of a training that was stopped, else 0; and who makes some of this at the
@@ -143,14 +155,14 @@ def make_cells(
     return 0, busy
 
 
-def _train(config: MatrixConfig, folder: Folder, training: Training, machine: list[str]) -> int:
+def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Machine) -> int:
     """Run train.squad here, as its own command would; 0 if the run is finished."""
     from train.squad import main as train_squad
 
     run = folder.run(training)
     arguments = squad_arguments(config, training, run)
     if "--resume" not in arguments:
-        arguments += machine
+        arguments += ["--device", machine.device, "--threads", str(machine.threads)]
     command = as_command(arguments)
     print(f"\n--- {training.title}: training\n{command}", flush=True)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -158,19 +170,20 @@ def _train(config: MatrixConfig, folder: Folder, training: Training, machine: li
         status = train_squad(arguments)
     finally:
         for number, handler in handlers.items():  # those of a run that is over do nothing
-            signal.signal(number, handler)
+            if handler is not None:  # it was not set from Python
+                signal.signal(number, handler)
         torch.use_deterministic_algorithms(False)  # a set's own setting, and no other's
     if status == 0:
         folder.mark_trained(training, command)
     return status
 
 
-def _load(folder: Folder, training: Training, machine: list[str]) -> Answerer:
+def _load(folder: Folder, training: Training, machine: Machine) -> Answerer:
     """A run's best model."""
     settings = training.data.config.settings
-    device = machine[machine.index("--device") + 1]
     amp, dtype = settings.get("amp", False), settings.get("amp_dtype", "auto")
-    return Answerer.load(str(folder.run(training)), device=device, amp=amp, amp_dtype=dtype)
+    run = str(folder.run(training))
+    return Answerer.load(run, device=machine.device, amp=amp, amp_dtype=dtype)
 
 
 def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:

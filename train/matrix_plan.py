@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data.command import UsageError
 from data.overlap import Contexts, read_contexts
 from data.split import split_squad
 from minibert.files import write_file
@@ -151,16 +152,20 @@ def _part(path: Path, folder: Path) -> Part:
     """A data file with what it asks, which is remembered: reading the largest takes a minute."""
     sha256 = _sha256(path)
     memory = folder / f"contexts-{sha256[:16]}.json"
+    contexts = None
     try:
         known = parse_object(memory.read_bytes())
         if known["sha256"] == sha256:
-            return Part(path, sha256, Contexts(**known["contexts"]))
+            contexts = Contexts(**known["contexts"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not read yet, or by an earlier version
-    contexts = read_contexts(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {"sha256": sha256, "contexts": {**vars(contexts)}}
-    write_file(memory, json.dumps(values).encode())
+    if contexts is None:
+        contexts = read_contexts(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {"sha256": sha256, "contexts": {**vars(contexts)}}
+        write_file(memory, json.dumps(values).encode())
+    if not contexts.has_answers:
+        raise UsageError(f"{path} has no gold answers; training and scoring need them")
     return Part(path, sha256, contexts)
 
 

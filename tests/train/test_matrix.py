@@ -1,6 +1,7 @@
 """`python -m train.matrix` on little data: every cell, its restarts, and several processes."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -471,9 +472,42 @@ def test_a_wrong_config_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def test_a_full_disk_leaves_with_4_and_the_cells_made_so_far(world: Path, tmp_path: Path) -> None:
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    shutil.copytree(world / "out", out)
+    for path in (out / "cells").glob("nq--*-seed1-*"):
+        path.unlink()
+
+    def full(*anything: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(out / "answers"))
+
+    def prepare() -> None:
+        train.matrix_cells.write_predictions = full
+
+    words = arguments(world / "matrix.toml", out)
+    assert finish(start(words, errors, prepare=prepare, command=main)) == 4
+    assert errors.read_text().startswith("error: the disk takes no more (No space left on device")
+    assert len(cells(out)) == 9
+    assert run(world / "matrix.toml", out) == 0
+    assert cells(out) == cells(world / "out")
+
+
+def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    config = write_world(tmp_path)
+    path = tmp_path / "nq" / "dev.json"
+    document = json.loads(path.read_bytes())
+    for paragraph in document["data"][0]["paragraphs"]:
+        paragraph["qas"] = [{"id": qa["id"], "question": "?"} for qa in paragraph["qas"]]
+    path.write_text(json.dumps(document))
+    status, _, errors = forked("train.matrix", *arguments(config, tmp_path / "out"))
+    assert status == 2 and f"{path} has no gold answers; training and scoring need them" in errors
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--output-dir", str(Path(__file__) / "out")), "test_matrix.py is a file; give another"),
         (("--only", "squad"), "--only squad is no pair of sets, expected as in squad:nq"),
         (("--only", "squat:nq"), "--only squat:nq: no set 'squat' is trained on; did you mean squ"),
         (("--only", "held:nq"), "--only held:nq: no set 'held' is trained on; there are squad, nq"),
