@@ -27,9 +27,10 @@ from eval.predict import score_predictions
 from eval.prediction_files import write_predictions
 from minibert.files import write_file
 from minibert.strict_json import read_object
+from train.earlier_run import options_file
 from train.locks import InUse, lock_file, sign
 from train.matrix_config import MatrixConfig
-from train.matrix_plan import Cell, Training, as_command, squad_arguments
+from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
 from train.run import STOP_SIGNALS
 
 ANSWERS_LISTED = 1  # per question in nbest.json: the best one, for scores without the null answer
@@ -161,10 +162,12 @@ def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Ma
 
     run = folder.run(training)
     arguments = squad_arguments(config, training, run)
-    if "--resume" not in arguments:
-        arguments += ["--device", machine.device, "--threads", str(machine.threads)]
     command = as_command(arguments)
-    print(f"\n--- {training.title}: training\n{command}", flush=True)
+    if options_file(run).exists():
+        arguments = resume_arguments(config, training, run)
+    else:
+        arguments += ["--device", machine.device, "--threads", str(machine.threads)]
+    print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         status = train_squad(arguments)

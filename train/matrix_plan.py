@@ -7,7 +7,6 @@ never taken for it.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -200,26 +199,39 @@ def _training_key(data: ReadySet, seed: int, identity: dict[str, Any]) -> dict[s
 
 
 def squad_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
-    """The command line of `train.squad` for a run, new or to be resumed, without its machine.
+    """The command line of `train.squad` for a run that begins, without its machine.
 
     Args:
         config: of the matrix.
         training: the run.
         run: its folder.
     """
+    revision = ["--revision", config.revision] if config.revision else []
+    settings = dict(training.data.config.settings)
+    flags = [flag for name in sorted(settings) for flag in _flag(name, settings[name])]
+    return [*_places(config, training, run), *revision, "--seed", str(training.seed), *flags]
+
+
+def resume_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+    """The command line of `train.squad` for a run that goes on; arguments as above.
+
+    Its files may lie elsewhere by now, or on this machine; their content is compared all the same.
+    """
+    moved = f"train_file,dev_file,{_start_flag(config)[2:].replace('-', '_')}"
+    return ["--resume", *_places(config, training, run), "--allow-change", moved]
+
+
+def _start_flag(config: MatrixConfig) -> str:
+    return "--from-scratch" if config.new else "--model"
+
+
+def _places(config: MatrixConfig, training: Training, run: Path) -> list[str]:
     data = training.data
-    start = "from_scratch" if config.new else "model"
-    files = [
-        *(f"--{start.replace('_', '-')}", config.model),
+    return [
+        *(_start_flag(config), config.model),
         *("--train-file", str(data.train.path if data.train else "")),
         *("--dev-file", str(data.dev.path), "--output-dir", str(run)),
     ]
-    if (run / "options.json").exists():  # on another machine the same files may lie elsewhere
-        return ["--resume", *files, "--allow-change", f"train_file,dev_file,{start}"]
-    revision = ["--revision", config.revision] if config.revision else []
-    settings = dict(data.config.settings)
-    flags = [flag for name in sorted(settings) for flag in _flag(name, settings[name])]
-    return [*files, *revision, "--seed", str(training.seed), *flags]
 
 
 def _flag(name: str, value: Any) -> Iterator[str]:
@@ -235,9 +247,3 @@ def as_command(arguments: list[str]) -> str:
     from shlex import join
 
     return join(["python", "-m", "train.squad", *arguments])
-
-
-def relative(path: Path) -> str:
-    """A path as short as it can be said from here."""
-    short = os.path.relpath(path)
-    return short if len(short) < len(str(path)) else str(path)
