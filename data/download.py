@@ -2,23 +2,26 @@
 
     python -m data.download                     # what there is, and what is here already
     python -m data.download dev-v2.0.json       # fetch, verify, print the path
+    python -m data.download triviaqa nq quac    # other sets: data/sources.py, data/fetch.py
 
-Each file is known by its git blob id: sha1 over "blob SIZE", a zero byte and the content. Hashing
-the largest, 42 MB, takes hundredths of a second, so a cached file is verified whenever it is used
-and a damaged one is downloaded anew; nothing needs to be remembered about it.
+Each SQuAD file is known by its git blob id: sha1 over "blob SIZE", a zero byte and the content.
+Hashing the largest, 42 MB, takes hundredths of a second, so a cached file is verified whenever it
+is used and a damaged one is downloaded anew; nothing needs to be remembered about it.
 """
 
 import contextlib
+import difflib
 import hashlib
 import http.client
 import os
 import secrets
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.command import parser, run_command
+from data.command import EXIT_DISK, CommandError, UsageError, parser, run_command
 from minibert.files import cache_folder
 
 BASE_URL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"
@@ -123,23 +126,127 @@ def git_blob_id(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: digest).hexdigest()
 
 
+def fetch_set(name: str, folder: Path, mirror: str, *, dry_run: bool) -> None:
+    """Fetch the files of a set of data/sources.txt, or say what is there and what would come.
+
+    Args:
+        name: of the set, "nq-original" for Natural Questions with its pages.
+        folder: where they go.
+        mirror: address that the files lie below, under their own names; "": their own addresses.
+        dry_run: say only.
+
+    Raises:
+        ValueError: a file cannot be had.
+        CommandError: there is no room (status 4).
+    """
+    from data.fetch import SUMS, bytes_missing, fetch, is_whole
+    from data.sources import NEXT, sources
+
+    wanted = [
+        source._replace(url=f"{mirror.rstrip('/')}/{source.name}" if mirror else source.url)
+        for source in sources(name)
+    ]
+    missing = [source for source in wanted if not is_whole(source, folder)]
+    if dry_run:
+        for source in wanted:
+            state = "missing" if source in missing else "here"
+            print(f"{source.size:14,}  {state:7}  {folder / source.name}  {source.url}")
+    need = sum(bytes_missing(source, folder) for source in missing)
+    begun = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(begun).free
+    print(f"{name}: {len(missing)} of {len(wanted)} files to come, {need / 1e9:.2f} GB, into "
+          f"{folder}, where {free / 1e9:.2f} GB are free")  # fmt: skip
+    if dry_run:
+        return
+    if need > free:
+        raise CommandError(
+            f"{name} needs {need / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free; "
+            "make room, or give another --folder",
+            EXIT_DISK,
+        )
+    for source in missing:
+        if (folder / source.name).exists():
+            print(f"{folder / source.name} is damaged or of another version; it comes anew")
+        fetch(source, folder)
+    for source in wanted:
+        print(folder / source.name)
+    print(f"verified; checksums: {folder / SUMS}")
+    base = name.removesuffix("-original")
+    print(f"next: {NEXT[base].replace('DIR', str(folder))}")
+
+
 def main(argv: list[str]) -> int:
-    """List the official files, or fetch those named."""
-    options = parser("data.download", "Fetch and verify the official SQuAD files, or list them.")
+    """List the official SQuAD files, or fetch the files or sets named."""
+    from data.sources import NEWSQA_STEPS, SETS, SQUAD_SETS
+
+    options = parser(
+        "data.download", "Fetch and verify question-answering data sets, or list the SQuAD files.",
+        "examples:\n  python -m data.download dev-v2.0.json\n"
+        "  python -m data.download triviaqa quac --folder data\n"
+        "  python -m data.download nq --original --dry-run\n\n"
+        "What was cut goes on with the same command. newsqa: says what you must do yourself.",
+    )  # fmt: skip
     options.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(GIT_BLOB_IDS)}"
+        "names", nargs="*", metavar="NAME",
+        help=f"a set ({', '.join(SETS)}) or one of {', '.join(GIT_BLOB_IDS)}",
+    )  # fmt: skip
+    options.add_argument(
+        "--folder", metavar="DIR",
+        help="where a set goes: DIR/SET (default: the cache folder, see MINIBERT_CACHE)",
+    )  # fmt: skip
+    options.add_argument(
+        "--original", action="store_true",
+        help="nq: all 55 shards with their pages (45 GB), not the simplified training file (5 GB)",
+    )  # fmt: skip
+    options.add_argument(
+        "--mirror", metavar="URL", default="",
+        help="fetch from below this address, where the files have the names they get here",
+    )  # fmt: skip
+    options.add_argument(
+        "--dry-run", action="store_true", help="sets: say what is there and what would come"
     )
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    names: list[str] = options.parse_args(argv).names
+    given = options.parse_args(argv)
+    names: list[str] = given.names
     for name in names:
-        print(squad_file(name))
-    for name, blob_id in GIT_BLOB_IDS.items() if not names else ():
+        if name not in (*SETS, *GIT_BLOB_IDS):
+            near = difflib.get_close_matches(name, (*SETS, *GIT_BLOB_IDS), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"sets are {', '.join(SETS)}"
+            raise ValueError(
+                f"{name!r} is no official SQuAD file (those are {', '.join(GIT_BLOB_IDS)}) and no "
+                f"set; {hint}"
+            )
+    if given.original and "nq" not in names:
+        raise UsageError("--original is for nq only; leave it out")
+    if given.mirror and not given.mirror.startswith(("https://", "http://")):
+        raise UsageError(f"--mirror {given.mirror} does not begin with https:// or http://")
+    for name in names:
+        folder = (Path(given.folder) if given.folder else cache_folder()) / name
+        if name == "newsqa":
+            print(NEWSQA_STEPS, flush=True)
+            raise UsageError("newsqa cannot be downloaded, its licence wants you to; see above")
+        if name in SQUAD_SETS or name in GIT_BLOB_IDS:
+            for file in SQUAD_SETS.get(name, (name,)):
+                place = Path(given.folder) / "squad" if given.folder else None
+                if given.dry_run:
+                    print(f"{file}: {squad_state(file, place or cache_folder() / 'squad')}")
+                else:
+                    print(squad_file(file, folder=place, base_url=given.mirror or None))
+        else:
+            whole = f"{name}-original" if given.original and name == "nq" else name
+            fetch_set(whole, folder, given.mirror, dry_run=given.dry_run)
+    for name in GIT_BLOB_IDS if not names else ():
         path = cache_folder() / "squad" / name
-        state = "not here"
-        if path.is_file():
-            state = "verified" if git_blob_id(path) == blob_id else "damaged"
-        print(f"{name:16} {state:9} {path}")
+        print(f"{name:16} {squad_state(name, path.parent):9} {path}")
     return 0
+
+
+def squad_state(name: str, folder: Path) -> str:
+    """Of an official SQuAD file in a folder: "not here", "verified" or "damaged"."""
+    path = folder / name
+    if not path.is_file():
+        return "not here"
+    return "verified" if git_blob_id(path) == GIT_BLOB_IDS[name] else "damaged"
 
 
 if __name__ == "__main__":

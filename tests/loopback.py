@@ -38,12 +38,14 @@ class LoopbackServer:
     Attributes:
         url: "http://127.0.0.1:PORT", without a slash at the end.
         files: path without the leading slash -> content, for the plain file host.
+        etags: path on the plain file host -> its ETag; with one, a Range goes with an If-Range.
         aliases: old Hub name -> name of today.
         redirects: path on the plain file host -> address it says the file is at.
         faults: "NAME/FILE" on the Hub, or a plain path -> what goes wrong with it: a status (503;
             429 with Retry-After), "gated", "refused", "no X-Repo-Commit", "no ETag", "a page" (an
             HTML page with status 200, as from a hotel's network), or in the body "flip" (one bit),
-            "short", "cut" (connection closed half way), "endless" (no length given, never ends).
+            "short", "cut" (connection closed half way), "endless" (no length given, never ends),
+            "whole" (a Range is not understood), "elsewhere" (another range than was asked for).
             A list of faults: the first GET meets the first of them, and so on.
         requests: (method, path, headers) of every request, in order; headers' names in small
             letters.
@@ -54,6 +56,7 @@ class LoopbackServer:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.etags: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
         self.redirects: dict[str, str] = {}
         self.faults: dict[str, str | int | list[str | int]] = {}
@@ -119,7 +122,8 @@ class LoopbackServer:
         elif path in self.redirects:
             self._send_status(request, 302, {"Location": self.redirects[path]})
         else:
-            self._send(request, self.files.get(path), {}, self._fault(request, path))
+            headers = {"ETag": self.etags[path]} if path in self.etags else {}
+            self._send(request, self.files.get(path), headers, self._fault(request, path))
 
     def _fault(self, request: BaseHTTPRequestHandler, path: str) -> str | int | None:
         fault = self.faults.get(path)
@@ -191,6 +195,13 @@ class LoopbackServer:
         elif request.command == "GET" and fault == "short":
             body = content[: len(content) // 2]
         resumed = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        same = request.headers.get("If-Range") in (None, headers.get("ETag"))
+        if fault == "whole" or not same:
+            resumed = None
+        if resumed and int(resumed[1]) >= len(body):
+            return self._send_status(request, 416, {"Content-Range": f"bytes */{len(body)}"})
+        if resumed and fault == "elsewhere":
+            resumed = re.fullmatch(r"(0)", "0")
         if resumed:
             headers = {
                 **headers,

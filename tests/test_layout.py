@@ -23,6 +23,7 @@ COMMANDS = (
     "train.squad",
     "train.pretrain",
     "train.classify",
+    "train.matrix",
     "eval.squad",
     "eval.predict",
     "eval.classify",
@@ -61,7 +62,7 @@ THIRD_PARTY = {
 # They take arrays and plain values: nothing they import, however late, may lead to a model.
 WITHOUT_MODEL = (
     *("eval.spans", "eval.squad"),
-    *("eval.classification", "eval.class_curves", "eval.paired"),
+    *("eval.classification", "eval.class_curves", "eval.paired", "eval.matrix", "eval.published"),
 )
 HEAVY = ("torch", "matplotlib", "tokenizers", "safetensors", "huggingface_hub", "nltk")
 

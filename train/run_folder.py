@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 from data.command import UsageError
 from minibert.strict_json import parse_object
 from train.earlier_run import ASIDE, MOVING, OPTIONS, settle
+from train.locks import InUse, lock_file, sign
 from train.options import TrainOptions
 from train.run_files import LOCK, belongs, never_began
 
@@ -37,8 +37,7 @@ def held_folder(folder: Path, options: TrainOptions) -> Iterator[None]:
     try:
         settle(folder)
         _check_content(folder, options)
-        lock.truncate(0)  # an earlier owner's number
-        lock.write(f"{os.getpid()}\n".encode())
+        sign(lock, str(os.getpid()))
         yield
     finally:
         with suppress(OSError):
@@ -107,39 +106,16 @@ def _lock(folder: Path) -> IO[bytes]:
     Raises:
         UsageError: another process holds it, or a link stands in its place.
     """
-    path = folder / LOCK
-    while True:
-        try:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            raise UsageError(
-                f"{path} is a symbolic link, expected a run's own lock file; delete it"
-            ) from None
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows has no such lock
-            return file
-        except BlockingIOError:
-            owner = file.read(20).decode("ascii", "replace").strip()
-            file.close()
-            who = f"process {owner}" if owner.isdecimal() else "another process"
-            raise UsageError(
-                f"{folder} is in use by {who}; wait for it, or name another --output-dir"
-            ) from None
-        except OSError as error:
-            print(
-                f"warning: {folder} cannot be locked ({error.strerror}); see to it that no other "
-                "process trains there",
-                file=sys.stderr,
-            )
-            return file
-        # Whoever held it may have deleted it since it was opened; then it locks nothing.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path, follow_symlinks=False)):
-                return file
-        file.close()
+    try:
+        return lock_file(folder / LOCK)
+    except InUse as held:
+        who = f"process {held.owner}" if held.owner.isdecimal() else "another process"
+        raise UsageError(
+            f"{folder} is in use by {who}; wait for it, or name another --output-dir"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UsageError(
+            f"{folder / LOCK} is a symbolic link, expected a run's own lock file; delete it"
+        ) from None

@@ -1,0 +1,271 @@
+"""The table of tables: fine-tune on each of several data sets, score each model on all of them.
+
+python -m train.matrix matrix.toml                     all cells, then the table and its heat map
+python -m train.matrix matrix.toml --only squad:nq     one cell; many such jobs may share a folder
+
+docs/matrix.md explains the config, what is kept, and how to read the table.
+"""
+
+import difflib
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from data.command import UsageError, option, parse, run_command
+
+if TYPE_CHECKING:
+    from eval.matrix import Table
+    from train.matrix_cells import Folder, Machine
+    from train.matrix_config import MatrixConfig
+    from train.matrix_plan import Cell, ReadySet, Training
+
+POLL_SECONDS = 5.0  # between looks at what other processes are making
+
+_EPILOG = """example:
+  python -m train.matrix docs/matrix.toml --data-dir data --output-dir runs/matrix
+  python -m train.matrix docs/matrix.toml --data-dir data --output-dir runs/matrix --only 'quac:*'
+
+The same command again goes on where it ended, whatever ended it. exit status: as train.squad's"""
+
+
+@dataclass(frozen=True)
+class MatrixOptions:
+    """Options of `python -m train.matrix`; what is trained and how stands in the config."""
+
+    config: tuple[str, ...] = option(
+        (), help="TOML file: data sets, model, settings", metavar="CONFIG", positional=True
+    )
+    output_dir: str = option("", help="where all is kept (default: runs/NAME of the config)")
+    data_dir: str = option(
+        "", help="what relative paths in the config start from (default: the config's folder)"
+    )
+    only: str = option(
+        "", help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
+    )
+    train_fraction: float | None = option(
+        None, help="part of the questions of each training set, drawn with the seed"
+    )
+    wait: bool = option(True, help="wait for cells that other processes are making")
+    dry_run: bool = option(False, help="say what is there and what would be made")
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
+    threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
+
+
+def main(argv: list[str]) -> int:
+    """Make the missing cells, write the table."""
+    options = parse(
+        MatrixOptions, argv, prog="train.matrix", epilog=_EPILOG,
+        description="Fine-tune on each data set of a config, and score each model on all of them.",
+    )  # fmt: skip
+    if len(options.config) != 1:
+        raise UsageError(
+            f"train.matrix takes one config, got {len(options.config)}; docs/matrix.toml is an "
+            "example"
+        )
+    from train.matrix_config import read_config
+    from train.squad_options import SquadOptions
+
+    overrides: dict[str, Any] = {}
+    if options.train_fraction is not None:
+        overrides["train_fraction"] = options.train_fraction
+    SquadOptions(device=options.device, threads=options.threads, **overrides)  # checks them
+    path = Path(options.config[0])
+    config = read_config(path, Path(options.data_dir) if options.data_dir else None, overrides)
+    chosen = chosen_pairs(config, options.only)
+
+    from eval.matrix import as_text
+    from eval.prediction_files import check_folder
+    from train.matrix_cells import Folder, Machine
+    from train.matrix_plan import Cell, ready_sets, trainings
+
+    if options.threads:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    folder = Folder(Path(options.output_dir or f"runs/{path.stem}"))
+    check_folder("--output-dir", folder.path)
+    with TemporaryDirectory() if options.dry_run else nullcontext(folder.data) as place:
+        sets = ready_sets(config, Path(place))
+    work = [
+        (training, [Cell(training, one) for one in sets]) for training in trainings(config, sets)
+    ]
+    table = known_table(config, folder, sets, work)
+    describe(config, folder, table, sets)
+    wanted = [
+        (training, [cell for cell in cells if (training.data.name, cell.answered.name) in chosen])
+        for training, cells in work
+    ]
+    if options.dry_run:
+        say_plan(folder, wanted)
+        if table.cells:
+            print(f"\n{as_text(table)}", end="")
+        return 0
+    machine = Machine(options.device, options.threads)
+    status = make_all(config, folder, wanted, machine, wait=options.wait)
+    table = known_table(config, folder, sets, work)
+    write_table(folder, table)
+    return status
+
+
+def chosen_pairs(config: "MatrixConfig", only: str) -> set[tuple[str, str]]:
+    """The (trained on, answered) names that --only wants; all without it.
+
+    Raises:
+        UsageError: a pattern that is none, or chooses nothing.
+    """
+    rows = [one.name for one in config.sets if one.train]
+    columns = [one.name for one in config.sets]
+    pairs = {(row, column) for row in rows for column in columns}
+    if not only:
+        return pairs
+    chosen = set()
+    for pattern in only.split(","):
+        train, colon, answered = pattern.strip().partition(":")
+        if not colon:
+            raise UsageError(
+                f"--only {pattern.strip()} is no pair of sets, expected as in squad:nq"
+            )
+        for what, names in ((train, rows), (answered, columns)):
+            if not any(fnmatchcase(name, what) for name in names):
+                near = difflib.get_close_matches(what, names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+                role = "is trained on" if names is rows else "is answered"
+                raise UsageError(f"--only {pattern.strip()}: no set {what!r} {role}; {hint}")
+        chosen |= {p for p in pairs if fnmatchcase(p[0], train) and fnmatchcase(p[1], answered)}
+    return chosen
+
+
+def make_all(
+    config: "MatrixConfig",
+    folder: "Folder",
+    work: Sequence[tuple["Training", list["Cell"]]],
+    machine: "Machine",
+    *,
+    wait: bool,
+) -> int:
+    """Make every missing cell; what another process is making is left to the end.
+
+    Returns:
+        0, or the exit status of a training that was stopped.
+
+    Raises:
+        UsageError: not to wait, and another process is making what is missing.
+    """
+    from train.matrix_cells import make_cells
+
+    told: set[str] = set()
+    while True:
+        busy: dict[str, Training] = {}
+        for training, cells in work:
+            status, owner = make_cells(config, folder, training, cells, machine)
+            if status:
+                print("the matrix goes on where it stopped with the same command")
+                return status
+            if owner:
+                busy[owner] = training
+        if not busy:
+            return 0
+        for owner, training in busy.items():
+            if not wait:
+                raise UsageError(
+                    f"{training.title}: cells are being made by {owner}; all others are done, run "
+                    "again for the rest, or with --wait"
+                )
+            if owner not in told:
+                print(f"waiting for {owner}, which is at {training.title}", flush=True)
+                told.add(owner)
+        time.sleep(POLL_SECONDS)
+
+
+def known_table(
+    config: "MatrixConfig",
+    folder: "Folder",
+    sets: Sequence["ReadySet"],
+    work: Sequence[tuple["Training", list["Cell"]]],
+) -> "Table":
+    """What is finished, as a table."""
+    from data.overlap import overlap
+    from eval.matrix import Table
+
+    cells: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for training, its_cells in work:
+        for cell in its_cells:
+            scores = folder.scores(cell)
+            if scores is not None:
+                cells.setdefault((training.data.name, cell.answered.name), []).append(scores)
+    rows = [one for one in sets if one.train]
+    return Table(
+        rows=[one.name for one in rows],
+        columns=[one.name for one in sets],
+        seeds=len(config.seeds),
+        cells=cells,
+        questions={one.name: one.dev.contexts.questions for one in sets},
+        overlaps={
+            (row.name, one.name): overlap(row.train.contexts, one.dev.contexts)
+            for row in rows
+            if row.train
+            for one in sets
+        },
+        note=f"Start: {config.start}.",
+    )
+
+
+def describe(
+    config: "MatrixConfig", folder: "Folder", table: "Table", sets: Sequence["ReadySet"]
+) -> None:
+    """Print the sets, and which contexts an evaluation shares with a training."""
+    print(f"{table.note} Seeds: {', '.join(map(str, config.seeds))}. Folder: {folder.path}")
+    for one in sets:
+        parts = [
+            f"{role} {part.contexts.questions:,} questions ({part.contexts.impossible:,} "
+            f"impossible) on {len(part.contexts.by_context):,} contexts"
+            for role, part in (("train", one.train), ("dev", one.dev))
+            if part
+        ]
+        print(f"{one.name}: {'; '.join(parts)}")
+    shared = {pair: found for pair, found in table.overlaps.items() if found.contexts}
+    for (row, column), found in shared.items():
+        print(
+            f"contamination: {column}'s dev part shares {found.contexts:,} contexts with {row}'s "
+            f"training part; {found.questions:,} of its {table.questions[column]:,} questions are "
+            "about them"
+        )
+    if not shared:
+        print("contamination: no context is in a training and a dev part, white space apart")
+
+
+def say_plan(folder: "Folder", work: Sequence[tuple["Training", list["Cell"]]]) -> None:
+    """Print what is there and what is missing."""
+    for training, cells in work:
+        if not cells:
+            continue
+        missing = [cell.answered.name for cell in cells if not folder.cell(cell).exists()]
+        run = "trained" if folder.is_trained(training) else "to be trained"
+        if not folder.is_trained(training) and (folder.run(training) / "options.json").exists():
+            run = "begun, to be trained on"
+        done = len(cells) - len(missing)
+        rest = f"; missing: {', '.join(missing)}" if missing else ""
+        print(f"{training.title}: {run}; {done} of {len(cells)} cells are there{rest}")
+
+
+def write_table(folder: "Folder", table: "Table") -> None:
+    """Print the table; write it as Markdown, CSV and picture."""
+    from eval.matrix import as_csv, as_markdown, as_text
+    from eval.matrix_plot import matrix_picture
+    from minibert.files import write_file
+
+    write_file(folder.path / "matrix.md", as_markdown(table).encode())
+    write_file(folder.path / "matrix.csv", as_csv(table).encode())
+    picture = matrix_picture(table, folder.path / "matrix.png")
+    print(f"\n{as_text(table)}\ntable:   {folder.path / 'matrix.md'}, matrix.csv beside it")
+    if picture is not None:
+        print(f"picture: {picture}")
+
+
+if __name__ == "__main__":
+    run_command(main, outlives_readers=True)

@@ -1,0 +1,217 @@
+"""Making the cells of a matrix: train, answer, score; several processes may share the work.
+
+OUT/trained/NAME.json    a run is finished; its folder is OUT/runs/NAME
+OUT/cells/NAME.json      a cell is finished: its key and its scores; written last, whole or not
+OUT/answers/NAME/        the cell's answers, which eval.squad scores again
+OUT/locks/NAME.lock      who makes that run or cell at the moment; free when the process has ended
+
+NAME ends in a hash of all that a run or a cell depends on (train/matrix_plan.py). Whatever kills a
+process, what is finished is never made again, and a run goes on from its last checkpoint.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from data.squad import read_squad
+from eval.answerer import Answerer
+from eval.predict import score_predictions
+from eval.prediction_files import write_predictions
+from minibert.files import write_file
+from minibert.strict_json import read_object
+from train.earlier_run import options_file
+from train.locks import InUse, lock_file, sign
+from train.matrix_config import MatrixConfig
+from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
+from train.run import STOP_SIGNALS
+
+ANSWERS_LISTED = 1  # per question in nbest.json: the best one, for scores without the null answer
+
+
+class Machine(NamedTuple):
+    """Where a process computes; of no account for what a cell is.
+
+    Attributes:
+        device: as --device of train.squad.
+        threads: as --threads.
+    """
+
+    device: str
+    threads: int
+
+
+class Folder:
+    """OUT: where everything of a matrix is kept.
+
+    Attributes:
+        path: OUT.
+        data: parts of split files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data = path / "data"
+
+    def run(self, training: Training) -> Path:
+        """Of a training: its run folder."""
+        return self.path / "runs" / training.name
+
+    def is_trained(self, training: Training) -> bool:
+        """Whether its best model is final, and there."""
+        mark = self.path / "trained" / f"{training.name}.json"
+        return mark.exists() and (self.run(training) / "best" / "config.json").exists()
+
+    def mark_trained(self, training: Training, command: str) -> None:
+        """Note that a run is finished."""
+        write_json(
+            self.path / "trained" / f"{training.name}.json",
+            {"key": training.key, "command": command},
+        )
+
+    def cell(self, cell: Cell) -> Path:
+        """Its file."""
+        return self.path / "cells" / f"{cell.name}.json"
+
+    def scores(self, cell: Cell) -> dict[str, float] | None:
+        """Of a finished cell.
+
+        Raises:
+            ValueError: its file was changed.
+        """
+        path = self.cell(cell)
+        if not path.exists():
+            return None
+        saved = read_object(path, "a cell of a matrix")
+        if saved.get("key") != cell.key or not isinstance(saved.get("scores"), dict):
+            raise ValueError(f"{path} is not the cell of its name; delete it, and it is made again")
+        scores: dict[str, float] = saved["scores"]
+        return scores
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Hold a run or a cell.
+
+        Raises:
+            InUse: another process does.
+        """
+        path = self.path / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_file(path) as lock:
+            sign(lock, f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """A JSON file, whole or not there; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
+
+
+def make_cells(
+    config: MatrixConfig, folder: Folder, training: Training, cells: Sequence[Cell],
+    machine: Machine,
+) -> tuple[int, str]:  # fmt: skip
+    """Train, if need be, and fill a training's missing cells.
+
+    Args:
+        config: of the matrix.
+        folder: OUT.
+        training: of all the cells.
+        cells: those wanted, finished or not.
+        machine: this one.
+
+    Returns:
+        The exit status of a training that was stopped, else 0; and who makes some of this at the
+        moment, "" if nobody does.
+    """
+    missing = [cell for cell in cells if not folder.cell(cell).exists()]
+    if not missing:
+        return 0, ""
+    if not folder.is_trained(training):
+        try:
+            with folder.held(training.name):
+                if not folder.is_trained(training):
+                    status = _train(config, folder, training, machine)
+                    if status:
+                        return status, ""
+        except InUse as held:
+            return 0, str(held)
+    answerer, busy = None, ""
+    for cell in missing:
+        try:
+            with folder.held(cell.name):
+                if not folder.cell(cell).exists():
+                    answerer = answerer or _load(folder, training, machine)
+                    _fill(folder, cell, answerer)
+        except InUse as held:
+            busy = str(held)
+    return 0, busy
+
+
+def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Machine) -> int:
+    """Run train.squad here, as its own command would; 0 if the run is finished."""
+    from train.squad import main as train_squad
+
+    run = folder.run(training)
+    arguments = squad_arguments(config, training, run)
+    command = as_command(arguments)
+    if options_file(run).exists():
+        arguments = resume_arguments(config, training, run)
+    else:
+        arguments += ["--device", machine.device, "--threads", str(machine.threads)]
+    print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        status = train_squad(arguments)
+    finally:
+        for number, handler in handlers.items():  # those of a run that is over do nothing
+            if handler is not None:  # it was not set from Python
+                signal.signal(number, handler)
+        torch.use_deterministic_algorithms(False)  # a set's own setting, and no other's
+    if status == 0:
+        folder.mark_trained(training, command)
+    return status
+
+
+def _load(folder: Folder, training: Training, machine: Machine) -> Answerer:
+    """A run's best model."""
+    settings = training.data.config.settings
+    amp, dtype = settings.get("amp", False), settings.get("amp_dtype", "auto")
+    run = str(folder.run(training))
+    return Answerer.load(run, device=machine.device, amp=amp, amp_dtype=dtype)
+
+
+def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:
+    """Answer, score, and write a cell; its file comes last."""
+    data = read_squad(cell.answered.dev.path)
+    windows, decoded, loss = answerer.decode(data.examples, ANSWERS_LISTED)
+    threshold = answerer.settings.threshold(data.has_impossible)
+    scores = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
+    if not math.isfinite(threshold) and "HasAns_f1" in scores:  # the null answer is off anyway
+        scores |= {f"no_null_{name}": scores[f"HasAns_{name}"] for name in ("exact", "f1")}
+    write_predictions(
+        folder.path / "answers" / cell.name, [example.id for example in data.examples], decoded,
+        threshold=threshold, with_null=math.isfinite(threshold),
+    )  # fmt: skip
+    training = cell.training
+    values = {
+        "train": training.data.name,
+        "eval": cell.answered.name,
+        "seed": training.seed,
+        "scores": scores,
+        "key": cell.key,
+    }
+    write_json(folder.cell(cell), values)
+    print(
+        f"--- {training.title}, answers {cell.answered.name}: F1 {scores['f1']:.2f}, EM "
+        f"{scores['exact']:.2f} on {len(data.examples):,} questions",
+        flush=True,
+    )

@@ -1,0 +1,217 @@
+"""The TOML file of `python -m train.matrix`: data sets, model, settings; unknown keys are refused.
+
+docs/matrix.toml is an example with every key explained.
+"""
+
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data.command import UsageError
+from data.split import SPLITS
+from minibert.strict_json import shown
+from train.squad_options import SquadOptions
+
+TOP_KEYS = ("model", "revision", "from_scratch", "seeds", "settings", "sets")
+SET_KEYS = ("train", "dev", "file", "dev_share", "split_by", "settings")
+# Options of train.squad that are not the config's: the matrix gives them itself, they belong to the
+# machine (flags of train.matrix), or a matrix has no use for them.
+NOT_SETTINGS = frozenset(
+    "model revision from_scratch train_file dev_file demo seed device threads output_dir overwrite "
+    "resume allow_change max_minutes dry_run".split()
+)
+SETTINGS = tuple(f.name for f in fields(SquadOptions) if f.name not in NOT_SETTINGS)
+MOST_SEEDS = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")  # of files, and never a pattern
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set of the config.
+
+    Attributes:
+        name: of its row and column.
+        train: SQuAD .json file to train on, None for a set that is answered only.
+        dev: SQuAD .json file to answer; both parts of a set with `dev_share` are the same file.
+        dev_share: part of the questions that is set aside for answering; None: two files.
+        split_by: "title" or "context": what stays together in such a split.
+        settings: options of train.squad, common ones and the set's own.
+    """
+
+    name: str
+    train: Path | None
+    dev: Path
+    dev_share: float | None
+    split_by: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MatrixConfig:
+    """A whole config, checked.
+
+    Attributes:
+        path: of the file.
+        model: Hub name, folder, or "embedded"; a config's folder where `new`.
+        revision: Hub branch, tag or commit.
+        new: random weights in place of the model's.
+        seeds: one training for each.
+        sets: in the file's order, which is the table's.
+    """
+
+    path: Path
+    model: str
+    revision: str | None
+    new: bool
+    seeds: tuple[int, ...]
+    sets: tuple[DataSet, ...]
+
+    @property
+    def start(self) -> str:
+        """What trainings start from, in words; no folders of the user's machine."""
+        name = Path(self.model).name if Path(self.model).is_dir() else self.model
+        return f"random weights ({name})" if self.new else name
+
+
+def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -> MatrixConfig:
+    """Read a config.
+
+    Args:
+        path: the TOML file.
+        folder: what relative paths in it start from; None: the file's own folder.
+        overrides: settings that win over the file's, for all sets.
+
+    Raises:
+        UsageError: one sentence that names file, place and key.
+    """
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}); expected a TOML file"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML ({error}); docs/matrix.toml is an example") from None
+    _refuse_unknown(path, "", document, TOP_KEYS)
+    base = (folder or path.parent).absolute()
+    if "model" in document and "from_scratch" in document:
+        raise UsageError(f"{path}: model and from_scratch contradict each other; give one of them")
+    new = "from_scratch" in document
+    key = "from_scratch" if new else "model"
+    model = _typed(path, key, document.get(key, "embedded"), str)
+    if new or (base / model).is_dir():  # else it is a name
+        model = str(base / model)
+    common = _settings(path, "settings", document.get("settings", {}))
+    tables = _typed(path, "sets", document.get("sets", {}), dict)
+    sets = tuple(
+        _data_set(path, name, table, base, common, overrides) for name, table in tables.items()
+    )
+    if not any(one.train for one in sets):
+        raise UsageError(f"{path} has no set to train on; docs/matrix.toml is an example")
+    revision = document.get("revision")
+    if revision is not None:
+        revision = _typed(path, "revision", revision, str)
+    return MatrixConfig(path, model, revision, new, _seeds(path, document), sets)
+
+
+def _seeds(path: Path, document: Mapping[str, Any]) -> tuple[int, ...]:
+    seeds = _typed(path, "seeds", document.get("seeds", [0]), list)
+    good = all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
+    if not good or not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds):
+        raise UsageError(
+            f"{path}: seeds is {shown(seeds)}, expected 1 to {MOST_SEEDS} different whole numbers"
+        )
+    return tuple(seeds)
+
+
+def _data_set(
+    path: Path,
+    name: str,
+    table: Any,
+    base: Path,
+    common: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+) -> DataSet:
+    where = f"sets.{name}"
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{path}: the set's name {shown(name)} should be letters, digits, '_', '.' and '-', at "
+            "most 40"
+        )
+    _refuse_unknown(path, where, _typed(path, where, table, dict), SET_KEYS)
+    paths = {
+        key: base / Path(_typed(path, f"{where}.{key}", table[key], str)).expanduser()
+        for key in ("train", "dev", "file")
+        if key in table
+    }
+    splits = "file" in table
+    if splits and (len(paths) > 1 or "dev_share" not in table):
+        raise UsageError(f"{path}: {where} has file, which goes with dev_share, not train or dev")
+    if not splits and ("dev" not in paths or {"dev_share", "split_by"} & table.keys()):
+        raise UsageError(
+            f"{path}: {where} should have train and dev, dev only, or file and dev_share"
+        )
+    share = table.get("dev_share")
+    if share is not None and not (isinstance(share, float) and 0 < share < 1):
+        raise UsageError(f"{path}: {where}.dev_share is {shown(share)}, expected 0.0 to 1.0")
+    split_by = table.get("split_by", SPLITS[0])
+    if split_by not in SPLITS:
+        raise UsageError(
+            f"{path}: {where}.split_by is {shown(split_by)}, expected {' or '.join(SPLITS)}"
+        )
+    own = _settings(path, f"{where}.settings", table.get("settings", {}))
+    settings = {**common, **own, **overrides}
+    try:
+        SquadOptions(**settings)
+    except UsageError as error:
+        raise UsageError(f"{path}: the settings of {name}: {error}") from None
+    return DataSet(
+        name=name,
+        train=paths.get("train", paths.get("file")),
+        dev=paths.get("dev", paths.get("file", base)),
+        dev_share=share,
+        split_by=split_by,
+        settings=settings,
+    )
+
+
+def _settings(path: Path, where: str, table: Any) -> dict[str, Any]:
+    """Options of train.squad, of their types; a whole number serves where any number does."""
+    _refuse_unknown(path, where, _typed(path, where, table, dict), SETTINGS)
+    hints = typing.get_type_hints(SquadOptions)
+    settings = {}
+    for name, value in table.items():
+        kinds = typing.get_args(hints[name]) or (hints[name],)
+        kind = next(kind for kind in kinds if kind is not types.NoneType)
+        settings[name] = _typed(path, f"{where}.{name}", value, kind)
+    return settings
+
+
+def _typed(path: Path, where: str, value: Any, kind: type) -> Any:
+    """A value of the type that it should have."""
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        what = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        wanted = what.get(kind, "a table" if kind is dict else "a list")
+        raise UsageError(f"{path}: {where} is {shown(value)}, expected {wanted}")
+    return value
+
+
+def _refuse_unknown(path: Path, where: str, table: Iterable[str], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
+            if where.endswith("settings") and key in NOT_SETTINGS:
+                hint = "leave it to the rest of the config and the flags of train.matrix"
+            place = f"{where} has" if where else "it has"
+            raise UsageError(f"{path}: {place} the unknown key {shown(key)}; {hint}")

@@ -1,0 +1,249 @@
+"""What a matrix is made of: data files, trainings and cells, each named by all that it depends on.
+
+A name ends in a hash of settings, data and model. So a setting that changes leads to other names,
+a finished cell is found again whatever was run in between, and one that was made in another way is
+never taken for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from data.command import UsageError
+from data.overlap import Contexts, read_contexts
+from data.split import split_squad
+from minibert.files import write_file
+from minibert.strict_json import parse_object
+from train.environment import file_sha256
+from train.matrix_config import SETTINGS, DataSet, MatrixConfig
+from train.model_inputs import find_start, model_identity
+from train.resuming import FREE_OPTIONS, as_saved
+from train.squad_options import SquadOptions
+
+FORMAT = 1  # of a cell: raised where the same inputs come to mean another score
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data file.
+
+    Attributes:
+        path: of a SQuAD .json file.
+        sha256: of its bytes.
+        contexts: what it asks.
+    """
+
+    path: Path
+    sha256: str
+    contexts: Contexts
+
+
+@dataclass(frozen=True)
+class ReadySet:
+    """A data set whose files are there.
+
+    Attributes:
+        config: what the config says of it.
+        train: None for a set that is answered only.
+        dev: what is answered; in its own training it also chooses the best epoch.
+    """
+
+    config: DataSet
+    train: Part | None
+    dev: Part
+
+    @property
+    def name(self) -> str:
+        """Of the row and the column."""
+        return self.config.name
+
+
+@dataclass(frozen=True)
+class Training:
+    """One fine-tuning run.
+
+    Attributes:
+        data: what is trained on.
+        seed: of the run.
+        key: all that its weights depend on, as JSON values.
+    """
+
+    data: ReadySet
+    seed: int
+    key: dict[str, Any]
+
+    @cached_property
+    def name(self) -> str:
+        """Of its folder: "squad-seed0-0123456789abcdef"."""
+        return f"{self.data.name}-seed{self.seed}-{_digest(self.key)}"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.data.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score: a training's model on one set's questions.
+
+    Attributes:
+        training: whose best model answers.
+        answered: the set.
+    """
+
+    training: Training
+    answered: ReadySet
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """All that its scores depend on, as JSON values."""
+        return {**self.training.key, "answered_sha256": self.answered.dev.sha256, "cell": FORMAT}
+
+    @cached_property
+    def name(self) -> str:
+        """Of its files: "squad--nq-seed0-0123456789abcdef"."""
+        names = f"{self.training.data.name}--{self.answered.name}"
+        return f"{names}-seed{self.training.seed}-{_digest(self.key)}"
+
+
+def _digest(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def ready_sets(config: MatrixConfig, folder: Path) -> list[ReadySet]:
+    """Read, and where the config says so split, all data files.
+
+    Args:
+        config: of the matrix.
+        folder: where the parts of split files, and what was read of each file, are kept.
+
+    Raises:
+        ValueError: a file that is not there, or no SQuAD file.
+    """
+    ready = []
+    for data in config.sets:
+        train, dev = data.train, data.dev
+        if data.dev_share is not None:
+            train, dev = _split(data, folder)
+        ready.append(ReadySet(data, _part(train, folder) if train else None, _part(dev, folder)))
+    return ready
+
+
+def _split(data: DataSet, folder: Path) -> tuple[Path, Path]:
+    """The two parts of a set's one file, made unless they are there."""
+    how = {"sha256": _sha256(data.dev), "dev_share": data.dev_share, "by": data.split_by}
+    stem = f"{data.name}-{_digest(how)}"
+    parts = folder / f"{stem}-train.json", folder / f"{stem}-dev.json"
+    if not all(path.exists() for path in parts):
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = split_squad(data.dev, data.dev_share or 0, data.split_by)
+        for path, content in zip(parts, contents, strict=True):
+            write_file(path, content)
+    return parts
+
+
+def _part(path: Path, folder: Path) -> Part:
+    """A data file with what it asks, which is remembered: reading the largest takes a minute."""
+    sha256 = _sha256(path)
+    memory = folder / f"contexts-{sha256[:16]}.json"
+    contexts = None
+    try:
+        known = parse_object(memory.read_bytes())
+        if known["sha256"] == sha256:
+            contexts = Contexts(**known["contexts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not read yet, or by an earlier version
+    if contexts is None:
+        contexts = read_contexts(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {"sha256": sha256, "contexts": {**vars(contexts)}}
+        write_file(memory, json.dumps(values).encode())
+    if not contexts.has_answers:
+        raise UsageError(f"{path} has no gold answers; training and scoring need them")
+    return Part(path, sha256, contexts)
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; expected a SQuAD .json file")
+    return file_sha256(path)
+
+
+def trainings(config: MatrixConfig, sets: list[ReadySet]) -> list[Training]:
+    """All runs of a matrix, set by set.
+
+    Raises:
+        ValueError: the model is not found, or not readable.
+    """
+    files, _, _ = find_start(config.model, config.revision, None, new=config.new)
+    identity = model_identity(files, new=config.new)
+    del identity["model_source"]  # a place, while its files' hashes say what it is
+    return [
+        Training(data, seed, _training_key(data, seed, identity))
+        for data in sets
+        if data.train
+        for seed in config.seeds
+    ]
+
+
+def _training_key(data: ReadySet, seed: int, identity: dict[str, Any]) -> dict[str, Any]:
+    options = as_saved(SquadOptions(seed=seed, **data.config.settings))
+    counting = {name: options[name] for name in SETTINGS if name not in FREE_OPTIONS}
+    files = {"train_sha256": data.train.sha256 if data.train else None}
+    return {"seed": seed, **counting, **files, "dev_sha256": data.dev.sha256, **identity}
+
+
+def squad_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+    """The command line of `train.squad` for a run that begins, without its machine.
+
+    Args:
+        config: of the matrix.
+        training: the run.
+        run: its folder.
+    """
+    revision = ["--revision", config.revision] if config.revision else []
+    settings = dict(training.data.config.settings)
+    flags = [flag for name in sorted(settings) for flag in _flag(name, settings[name])]
+    return [*_places(config, training, run), *revision, "--seed", str(training.seed), *flags]
+
+
+def resume_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+    """The command line of `train.squad` for a run that goes on; arguments as above.
+
+    Its files may lie elsewhere by now, or on this machine; their content is compared all the same.
+    """
+    moved = f"train_file,dev_file,{_start_flag(config)[2:].replace('-', '_')}"
+    return ["--resume", *_places(config, training, run), "--allow-change", moved]
+
+
+def _start_flag(config: MatrixConfig) -> str:
+    return "--from-scratch" if config.new else "--model"
+
+
+def _places(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+    data = training.data
+    return [
+        *(_start_flag(config), config.model),
+        *("--train-file", str(data.train.path if data.train else "")),
+        *("--dev-file", str(data.dev.path), "--output-dir", str(run)),
+    ]
+
+
+def _flag(name: str, value: Any) -> Iterator[str]:
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        yield f"--{dashed}" if value else f"--no-{dashed}"
+    else:
+        yield f"--{dashed}={value}"  # one word: a negative number would be taken for a flag
+
+
+def as_command(arguments: list[str]) -> str:
+    """A command line of `train.squad` as it is typed; local paths as they are."""
+    from shlex import join
+
+    return join(["python", "-m", "train.squad", *arguments])
