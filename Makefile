@@ -22,7 +22,7 @@ demo-compare: setup
 	$(BIN)/python -m benchmarks.pretraining --demo
 
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/python -m ruff format --check .

@@ -60,6 +60,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+# files that take longest: pytest-xdist hands out files by their number of tests, and one that is
+# begun last would be waited for
+LONG = ("test_kill.py", "test_fuzz.py", "test_resume.py", "test_changes.py", "test_windows.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder named by MINIBERT_DATA; the test is skipped, saying so, without it."""

@@ -267,11 +267,12 @@ def test_initial_weights_that_changed_are_refused_until_they_are_allowed(files, 
 
 
 @pytest.mark.parametrize("demo", [False, True])
+@pytest.mark.usefixtures("small_demo")
 def test_a_run_folder_that_was_moved_goes_on(files, tmp_path, demo):
     run, moved, errors = tmp_path / "run", tmp_path / "moved", tmp_path / "errors"
     words = arguments(files, run)
     if demo:
-        words = ["--demo", "--output-dir", str(run), "--threads", "1", "--train-fraction", "0.02"]
+        words = ["--demo", "--output-dir", str(run), "--threads", "1"]
     assert finish(start(words, prepare=dying_before(1))) == 9
     run.rename(moved)
     again = resume(moved, "--max-minutes", "1e-9")

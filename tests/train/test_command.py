@@ -267,6 +267,7 @@ def test_a_folder_in_use_is_refused_and_overwrite_only_deletes_runs(files, tmp_p
     assert (folder / "letter.txt").read_text() == "keep me"
 
 
+@pytest.mark.usefixtures("small_demo")
 def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[0], run)
@@ -407,8 +408,10 @@ def test_updates_take_the_place_of_epochs(files, tmp_path, updates):
     assert f" of {updates} |" in (run / "best" / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("small_demo")
 def test_the_demos_own_epochs_contradict_no_updates(tmp_path):
-    status, output, errors = command("--demo", "--dry-run", "--updates", "4", "--max-length", "60")
+    words = ("--demo", "--threads", "1", "--dry-run", "--updates", "4", "--max-length", "60")
+    status, output, errors = command(*words)
     assert (status, errors) == (0, "")
     assert "plan: 4 updates of 32 windows" in output
     for value, shown in ((-1, "-1"), (10**8, "100000000")):
@@ -485,9 +488,8 @@ def test_amp_on_a_cpu_without_bf16_says_so_and_runs_in_fp32(files, tmp_path, mon
 
 
 @pytest.mark.parametrize("flags", [[], ["--updates", "1"], ["--train-fraction", "0.5"]], ids=str)
-def test_a_shortened_demo_is_not_judged_by_the_whole_ones_goals(tmp_path, monkeypatch, flags):
-    monkeypatch.setattr("data.demo.TRAIN_ENTRIES", 6)
-    monkeypatch.setattr("data.demo.DEV_ENTRIES", 2)
+@pytest.mark.usefixtures("small_demo")
+def test_a_shortened_demo_is_not_judged_by_the_whole_ones_goals(tmp_path, flags):
     words = ["--demo", "--threads", "1", "--output-dir", tmp_path / "run", "--lr", "1e-9", *flags]
     status, output, errors = command(*words)
     said = [line for line in output.splitlines() if line.startswith("goal")]
