@@ -40,7 +40,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
-    if not text.strip():
+    if not text or text.isspace():
         raise ValueError("is empty")
     try:
         value = DECODER.decode(text)

@@ -9,12 +9,12 @@ import html
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from data.convert.audit import Tally
 from data.convert.options import NQOptions
-from data.convert.passages import Fields, Passage, Question, distinct
+from data.convert.passages import Fields, Passage, Question, distinct, trim
 from data.convert.reading import Record, Source
 
 LEAST_LEAD = 20  # tokens of the paragraph that stands for a page without an answer
@@ -23,7 +23,7 @@ _TAG = re.compile(r"</?[A-Za-z!][^<>]*>$")
 _KINDS = {"<p>": "paragraph", "<table>": "table", "<tr>": "table"}  # others are parts of lists
 
 Span = tuple[int, int]  # tokens of the page, half-open
-Tokens = Callable[[Span], list[tuple[str, bool]]]  # a span -> its tokens, and which are HTML
+Tokens = Callable[[Span], list[str]]  # a span of the page -> its tokens
 
 
 def passages(source: Source, tally: Tally, options: NQOptions) -> Iterator[Passage]:
@@ -54,12 +54,12 @@ def passages(source: Source, tally: Tally, options: NQOptions) -> Iterator[Passa
                 tally.drop("no answer, and no passage on the page", identifier, line)
                 continue
         passage = tokens(long)
-        kind = _KINDS.get(passage[0][0].lower(), "list") if passage else ""
+        kind = _KINDS.get(passage[0].lower(), "list")
         if options.passages == "paragraphs" and kind != "paragraph":
             tally.leave_out(f"the passage is a {kind}", identifier, line)
             continue
-        context, starts = _plain_text(passage)
-        if not context:
+        context = " ".join(_plain(passage))
+        if not context.strip():
             tally.drop("the passage has no text", identifier, line)
             continue
         for span in shorts:
@@ -67,12 +67,13 @@ def passages(source: Source, tally: Tally, options: NQOptions) -> Iterator[Passa
             if not 0 <= inside[0] < inside[1] <= len(passage):
                 tally.note("short answers outside the long one, left out", identifier, line)
                 continue
-            words = [i for i in range(*inside) if not passage[i][1]]
-            if not words:
+            text = " ".join(_plain(passage[slice(*inside)]))
+            if not text.strip():
                 tally.note("short answers of HTML alone, left out", identifier, line)
                 continue
-            begin, end = starts[words[0]], starts[words[-1]] + len(passage[words[-1]][0])
-            question.answers.append((context[begin:end], begin))
+            before = _plain(passage[: inside[0]])
+            start = len(" ".join(before)) + 1 if before else 0
+            question.answers.append(trim(text, start, tally, identifier, line))
         question.answers = distinct(question.answers)
         if shorts and not question.answers:
             tally.drop("no short answer inside the long one", identifier, line)
@@ -92,7 +93,7 @@ def _page(record: Record, fields: Fields) -> tuple[Tokens, int]:
 
 
 def _simplified(text: str) -> tuple[Tokens, int]:
-    """`document_text`: tokens between single spaces; HTML is told by its look."""
+    """`document_text`: tokens between single spaces."""
     import numpy as np
 
     # Splitting thousands of tokens to use a hundred would take longer than reading the record.
@@ -100,28 +101,22 @@ def _simplified(text: str) -> tuple[Tokens, int]:
     spaces = np.flatnonzero(np.frombuffer(content, np.uint8) == ord(" "))
     size = len(spaces) + 1
 
-    def tokens(span: Span) -> list[tuple[str, bool]]:
+    def tokens(span: Span) -> list[str]:
         begin = int(spaces[span[0] - 1]) + 1 if span[0] else 0
         end = int(spaces[span[1] - 1]) if span[1] < size else len(content)
-        words = content[begin:end].decode("utf-8", "surrogatepass").split(" ")
-        return [(word, word[:1] == "<" and _TAG.match(word) is not None) for word in words]
+        return content[begin:end].decode("utf-8", "surrogatepass").split(" ")
 
     return tokens, size
 
 
 def _original(listed: list[Any], fields: Fields) -> tuple[Tokens, int]:
-    """`document_tokens`: objects with "token" and "html_token"; spaces in a token become "_"."""
+    """`document_tokens`: objects with a "token", in which simplified pages have "_" for spaces."""
 
-    def tokens(span: Span) -> list[tuple[str, bool]]:
+    def tokens(span: Span) -> list[str]:
         try:
-            return [
-                (token["token"].replace(" ", "_"), bool(token["html_token"]))
-                for token in listed[span[0] : span[1]]
-            ]
+            return [token["token"].replace(" ", "_") for token in listed[span[0] : span[1]]]
         except (TypeError, KeyError, AttributeError):
-            raise fields.error(
-                "has document_tokens without text 'token' and 'html_token'"
-            ) from None
+            raise fields.error("has document_tokens without a text 'token'") from None
 
     return tokens, len(listed)
 
@@ -182,23 +177,14 @@ def _lead(candidates: list[Any], tokens: Tokens, where: str, size: int) -> Span 
         if not 0 <= span[0] < span[1] <= size:
             raise ValueError(f"{where} has the candidate {span} on a page of {size} tokens")
         first = first or span
-        if (
-            span[1] - span[0] >= LEAST_LEAD
-            and tokens((span[0], span[0] + 1))[0][0].lower() == "<p>"
-        ):
+        if span[1] - span[0] >= LEAST_LEAD and tokens((span[0], span[0] + 1))[0].lower() == "<p>":
             return span
     return first
 
 
-def _plain_text(passage: list[tuple[str, bool]]) -> tuple[str, list[int]]:
-    """The text of a passage without its HTML, and where each token begins in it."""
-    starts, words, at = [], [], 0
-    for token, is_html in passage:
-        starts.append(at)
-        if not is_html:
-            words.append(token)
-            at += len(token) + 1
-    return " ".join(words), starts
+def _plain(tokens: Sequence[str]) -> list[str]:
+    """The tokens that are no HTML, told by their look in both layouts (as `html_token` says it)."""
+    return [token for token in tokens if token[:1] != "<" or not _TAG.match(token)]
 
 
 def _title(record: Record) -> str:

@@ -74,8 +74,11 @@ class Source:
         for magic, kind in _ARCHIVES.items():
             if first.startswith(magic):
                 raise ValueError(f"{path} is a {kind} archive; unpack it and name what is inside")
-        self._stream: Any = gzip.GzipFile(fileobj=raw) if first.startswith(b"\x1f\x8b") else raw
-        self._raw = raw
+        self._raw = self._stream = raw
+        if first.startswith(b"\x1f\x8b"):
+            # in large pieces: GzipFile's own buffer has 8 KiB, which costs a tenth of the time
+            unpacked: Any = gzip.GzipFile(fileobj=raw)
+            self._stream = io.BufferedReader(unpacked, _CHUNK)
 
     def __enter__(self) -> "Source":
         return self
