@@ -58,10 +58,10 @@ def measure_layout(folder: Path, place: Path, layout: str, gigabytes: float) -> 
     shards.mkdir()
     begin = time.perf_counter()
     records, size = make_shards(folder, shards, layout, gigabytes * 1e9)
-    packed = sum(path.stat().st_size for path in shards.iterdir())
+    packed = [path.stat().st_size for path in shards.iterdir()]
     say(
-        f"{layout}: {records} records, {size / 1e9:.2f} GB in {len(list(shards.iterdir()))} shards, "
-        f"packed {packed / 1e9:.2f} GB, made in {time.perf_counter() - begin:.0f} s"
+        f"{layout}: {records} records, {size / 1e9:.2f} GB in {len(packed)} shards, "
+        f"packed {sum(packed) / 1e9:.2f} GB, made in {time.perf_counter() - begin:.0f} s"
     )
     out = place / "out.json"
     command = [sys.executable, "-m", "data.convert", "nq", str(shards), "--out", str(out)]
@@ -178,7 +178,7 @@ def make_shard(
     lines = [" ".join(words) for words in sentences]
     lengths = [len(words) for words in sentences]
     records = written = 0
-    with gzip.open(path, "wb", compresslevel=6) as file:
+    with gzip.open(path, "wb", compresslevel=3) as file:
         while written < size:
             kinds = [kind for kind, percent in MIX.items() for _ in range(percent)]
             generator.shuffle(kinds)
