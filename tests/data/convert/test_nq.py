@@ -9,7 +9,6 @@ from tests.data.convert.little import (
     LEAD,
     LIST,
     TABLE,
-    TOKENS,
     annotation,
     converted,
     original,
