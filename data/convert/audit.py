@@ -57,6 +57,7 @@ class Tally:
         dropped: for a defect: reason -> how many.
         noted: kept all the same: what -> how many answers or questions.
         examples: any of these -> the first [id, line].
+        source: what else is to be told of the input.
     """
 
     read: int = 0
@@ -65,6 +66,7 @@ class Tally:
     dropped: dict[str, int] = field(default_factory=dict)
     noted: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
 
     def leave_out(self, reason: str, identifier: str, line: int) -> None:
         """Count a question that a rule leaves out."""
@@ -105,7 +107,7 @@ class Counted:
     """One converted file, as `make_audit` takes it.
 
     Attributes:
-        source: {"path", "bytes", "sha256"} and what else is to be told of the input.
+        source: {"path", "bytes", "sha256"} of the input.
         name: of the file, to stand beside examples.
         tally: of its conversion.
         rows: (questions,) of ROW_FIELDS.
@@ -156,6 +158,7 @@ def make_audit(files: list[Counted]) -> dict[str, Any]:
         "inputs": [
             {
                 **file.source,
+                **file.tally.source,
                 "read": file.tally.read,
                 "kept": int((~file.repeated).sum()),
             }

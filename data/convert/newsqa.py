@@ -48,8 +48,8 @@ def passages(source: Source, tally: Tally, options: NewsQAOptions) -> Iterator[P
 
 def _from_stories(source: Source, tally: Tally) -> Iterator[Passage]:
     """The combined JSON."""
-    for line, record in source.elements("data"):
-        where = f"{source.path}: line {line}"
+    for count, (line, record) in enumerate(source.elements("data")):
+        where = f"{source.path}: line {line}, data[{count}],"
         fields = Fields(record, where)
         story, context = fields.text("storyId"), fields.text("text")
         questions = []

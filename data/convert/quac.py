@@ -26,8 +26,8 @@ def passages(source: Source, tally: Tally, options: QuACOptions) -> Iterator[Pas
     Raises:
         ValueError: an article that is not in this layout.
     """
-    for line, record in source.elements("data"):
-        where = f"{source.path}: line {line}"
+    for number, (line, record) in enumerate(source.elements("data")):
+        where = f"{source.path}: line {line}, data[{number}],"
         title = record.get("title")
         for paragraph in Fields(record, where).list("paragraphs"):
             section = Fields(paragraph, f"{where} has a paragraph that")

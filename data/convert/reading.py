@@ -178,6 +178,7 @@ class Source:
         """
         scanner = _Scanner(self._characters())
         found = False
+        inside = ""  # of the array, and where
         try:
             scanner.expect("{")
             while scanner.peek() != "}":
@@ -190,14 +191,18 @@ class Source:
                 else:
                     found = True
                     scanner.expect("[")
+                    count = 0
                     while scanner.peek() != "]":
+                        inside = f", {key}[{count}],"
                         line, element = scanner.line, scanner.value()
                         if not isinstance(element, dict):
                             kind = type(element).__name__
                             raise ValueError(f"holds a {kind} in {shown(key)}, expected an object")
                         yield line, element
                         scanner.comma("]")
+                        count += 1
                     scanner.expect("]")
+                    inside = ""
                 scanner.comma("}")
             scanner.expect("}")
             if scanner.peek():
@@ -205,15 +210,14 @@ class Source:
             if not found:
                 raise ValueError(f"is the last of an object without {shown(key)}")
         except (EOFError, zlib.error) as error:
-            raise self.bad(scanner.line, _gzip_words(error)) from None
+            raise self.bad(f"{scanner.line}{inside}", _gzip_words(error)) from None
         except UnicodeDecodeError:
-            raise self.bad(scanner.line, "is not UTF-8 text") from None
+            raise self.bad(f"{scanner.line}{inside}", "is not UTF-8 text") from None
         except ValueError as error:
             if str(error).startswith(str(self.path)):
                 raise
-            raise self.bad(
-                scanner.line, f"{error}; expected a JSON object with {shown(key)}"
-            ) from None
+            words = f"{error}; expected a JSON object with {shown(key)}"
+            raise self.bad(f"{scanner.line}{inside}", words) from None
 
     def rows(self, *needed: str) -> Iterator[tuple[int, dict[str, str]]]:
         """The rows of a csv file with a header, with the line on which each begins.
@@ -248,7 +252,7 @@ class Source:
         if header is None:
             raise ValueError(f"{self.path} is empty")
 
-    def bad(self, line: int, words: str) -> ValueError:
+    def bad(self, line: int | str, words: str) -> ValueError:
         """What is wrong with a line, as an error that names it: "FILE: line 7 " and the words."""
         return ValueError(f"{self.path}: line {line} {words}")
 

@@ -8,6 +8,7 @@ PARTS/00003.rows     figures of every question (audit.ROW)
 A part depends on its input file and the options alone, so the number of processes changes nothing.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -259,7 +260,8 @@ def convert_all(shards: Sequence[Shard], jobs: int) -> None:
                     place, shard = waiting.pop()
                     mine, theirs = context.Pipe(duplex=False)
                     process = context.Process(target=_work, args=(shard, read, place, theirs))
-                    process.start()
+                    with _without_ctrl_c():
+                        process.start()
                     theirs.close()
                     running[process] = place, mine
                 connection.wait([process.sentinel for process in running], _GLANCE)
@@ -283,6 +285,19 @@ def convert_all(shards: Sequence[Shard], jobs: int) -> None:
             pipe.close()
             if todo[place].finished() is None:
                 _remove(todo[place])
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A process that is started here never sees Ctrl-C, which is its parent's to answer."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(shard: Shard, process: Any, pipe: Any) -> None:
@@ -319,7 +334,7 @@ def _remove(shard: Shard) -> None:
 
 def _work(shard: Shard, read: Any, place: int, pipe: Any) -> None:
     """What a process does; its error goes through the pipe as JSON."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -5,6 +5,7 @@ where in a document the answer stands: that is found here. Every pair of questio
 question of its own.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -36,8 +37,9 @@ def passages(source: Source, tally: Tally, options: TriviaQAOptions) -> Iterator
             unreadable or outside of the evidence folder.
     """
     evidence = Path(options.evidence or source.path.resolve().parent.parent / "evidence")
-    for line, record in source.elements("Data"):
-        where = f"{source.path}: line {line}"
+    digest, files = hashlib.sha256(), 0
+    for number, (line, record) in enumerate(source.elements("Data")):
+        where = f"{source.path}: line {line}, Data[{number}],"
         fields = Fields(record, where)
         question_id, text = fields.text("QuestionId"), fields.text("Question")
         aliases = _aliases(record.get("Answer"), fields) if "Answer" in record else None
@@ -47,7 +49,8 @@ def passages(source: Source, tally: Tally, options: TriviaQAOptions) -> Iterator
                 name = page.text("Filename")
                 identifier = f"{question_id}--{name}"
                 tally.read += 1
-                content = _read(evidence / folder, name, where)
+                content = _read(evidence / folder, name, where, digest)
+                files += 1
                 context, cut = _begin(content, options.words)
                 if not context:
                     tally.drop("the document has no text", identifier, line)
@@ -68,6 +71,7 @@ def passages(source: Source, tally: Tally, options: TriviaQAOptions) -> Iterator
                         )
                 title = document.get("Title")
                 yield Passage(title if isinstance(title, str) else "", context, [question])
+    tally.source = {"evidence_files": files, "evidence_sha256": digest.hexdigest()}
 
 
 def _aliases(answer: Any, fields: Fields) -> list[str]:
@@ -81,8 +85,8 @@ def _aliases(answer: Any, fields: Fields) -> list[str]:
     return list(dict.fromkeys(forms))
 
 
-def _read(folder: Path, name: str, where: str) -> str:
-    """An evidence document.
+def _read(folder: Path, name: str, where: str, digest: "hashlib._Hash") -> str:
+    """An evidence document, whose bytes go into a digest as well.
 
     Raises:
         ValueError: with the place of the question that names it.
@@ -101,6 +105,7 @@ def _read(folder: Path, name: str, where: str) -> str:
             f"{where} names the evidence file {path}, which cannot be read ({error.strerror}); "
             "give the folder that holds wikipedia/ and web/ as --evidence"
         ) from None
+    digest.update(content)
     if len(content) > MOST_DOCUMENT:
         raise ValueError(f"{where} names {path}, which is larger than {MOST_DOCUMENT >> 20} MiB")
     try:

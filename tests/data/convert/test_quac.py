@@ -66,5 +66,5 @@ def test_an_offset_is_repaired_where_one_near_place_has_the_answer(tmp_path: Pat
 def test_another_layout_is_refused_with_file_and_line(key: str, words: str, tmp_path: Path) -> None:
     content = quac(("q#0", [ANNA]))
     del content["data"][0]["paragraphs"][0]["qas"][0][key]
-    with pytest.raises(ValueError, match=f"a.json: line 3 {words}"):
+    with pytest.raises(ValueError, match=f"a.json: line 3, data.0., {words}"):
         converted("quac", write_json(tmp_path / "a.json", content))

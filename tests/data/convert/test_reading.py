@@ -92,24 +92,24 @@ PACKED = gzip.compress(LINES, mtime=0)
         (lines, b'{"a": 1}\n{"a": NaN}\n', "line 2 holds NaN, which is not JSON"),
         (lines, b'{"a": 1}\n{"a": "\xff"}\n', r"line 2 is not UTF-8 text \(byte 7\)"),
         (lines, b'{"a": ' * 100_000, "line 1 is nested too deeply"),
-        (elements, b'{"data": [{"a": 1},\n {"a": "x', "line 2 is not JSON .Unterminated string"),
-        (elements, b'{"data": [{"a": 1},\n', "line 2 is not JSON .Expecting value"),
-        (elements, b'{"data": [{"a": 1}\n', "line 2 ends where ',' should stand"),
+        (elements, b'{"data": [{"a": 1},\n {"a": "x', "line 2, data.1., is not JSON .Unterm"),
+        (elements, b'{"data": [{"a": 1},\n', "line 2, data.1., is not JSON"),
+        (elements, b'{"data": [{"a": 1}\n', "line 2, data.0., ends where ',' should stand"),
         (elements, b'{"data": [{"a": 1}]\n', "line 2 ends where ',' should stand"),
         (elements, b'{"data": [{"a": 1}]}\n{', "line 2 has more behind the end"),
-        (elements, b'{"data": [{"a": 1} 2]}', "line 1 has '2' where ',' should stand"),
-        (elements, b'{"data": [{"a": 1},]}', "line 1 has a comma before ']'"),
-        (elements, b'{"data": [{"a": 1}, 7]}', "line 1 holds a int in 'data', expected an object"),
+        (elements, b'{"data": [{"a": 1} 2]}', "line 1, data.0., has '2' where ',' should stand"),
+        (elements, b'{"data": [{"a": 1},]}', "line 1, data.0., has a comma before ']'"),
+        (elements, b'{"data": [{"a": 1}, 7]}', "line 1, data.1., holds a int in"),
         (elements, b'{"data": [], "data": []}', "line 1 has the key 'data' twice"),
-        (elements, b'{"data": [{"a": 1, "a": 2}]}', "line 1 has the key 'a' twice"),
-        (elements, b'{"data": [{"a": NaN}]}', "line 1 holds NaN"),
+        (elements, b'{"data": [{"a": 1, "a": 2}]}', "line 1, data.0., has the key 'a' twice"),
+        (elements, b'{"data": [{"a": NaN}]}', "line 1, data.0., holds NaN"),
         (elements, b'{"data": {"a": 1}}', "line 1 has '{' where '\\[' should stand"),
         (elements, b'{"Data": []}', "line 1 is the last of an object without 'data'"),
         (elements, b'{"data": [{"a": \xff}]}', "line 1 is not UTF-8 text"),
         (elements, b"[]", "line 1 has '\\[' where '{' should stand"),
         (elements, b"", "line 1 ends where '{' should stand"),
-        (elements, b'{"data": [' + b'{"a":' * 100_000, "line 1 is nested too deeply"),
-        (elements, b'{"data": [{"a": ' + b"1" * 5000, "line 1 holds a number of thousands"),
+        (elements, b'{"data": [' + b'{"a":' * 100_000, "line 1, data.0., is nested too deeply"),
+        (elements, b'{"data": [{"a": ' + b"1" * 5000, "line 1, data.0., holds a number of"),
         (rows, b'a,b\n1,2\n"x\ny,3\n', "line 3 begins a row that is not csv"),
         (rows, b"a,b\n1,2\n1\n", "line 3 has 1 fields, expected 2"),
         (rows, b"b,c\n1,2\n", "line 1 names no column 'a' but 'b', 'c'"),
@@ -154,7 +154,7 @@ def test_a_file_that_unpacks_to_an_endless_value_is_refused_in_little_memory(
     assert path.stat().st_size < 2_000_000
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=r"bomb.gz: line \d+ (is longer|begins a)"):
+        with pytest.raises(ValueError, match=r"bomb.gz: line \d+,? .*(is longer|begins a)"):
             read(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -1,5 +1,6 @@
 """TriviaQA: evidence, aliases, words kept."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_a_document_is_cut_after_whole_words_and_stays_as_it_is(qa: Path) -> Non
     assert passages[1].questions[0].answers == [("Anna Berg", 21)]
 
 
+def test_the_evidence_that_was_read_is_in_the_audit(qa: Path) -> None:
+    _, tally = converted("triviaqa", qa)
+    evidence = qa.parents[1] / "evidence"
+    read = [(evidence / name).read_bytes() for name in ("wikipedia/Mill.txt", "web/7/7_1.txt")]
+    digest = hashlib.sha256(b"".join(read)).hexdigest()
+    assert tally.source == {"evidence_files": 2, "evidence_sha256": digest}
+
+
 def test_a_test_file_has_questions_without_answers(qa: Path) -> None:
     write_json(qa, {"Data": [record(Answer=None)]})
     passages, _ = converted("triviaqa", qa)
@@ -100,24 +109,28 @@ def test_evidence_that_is_missing_or_outside_is_refused_with_file_and_line(
     qa: Path, name: str, words: str
 ) -> None:
     write_json(qa, {"Data": [record(SearchResults=[{"Filename": name, "Title": "x"}])]})
-    with pytest.raises(ValueError, match=f"web-train.json: line 3 names the evidence .*{words}"):
+    with pytest.raises(
+        ValueError, match=f"web-train.json: line 3, Data.0., names the evidence .*{words}"
+    ):
         converted("triviaqa", qa)
 
 
 def test_evidence_that_is_no_text_is_refused(qa: Path) -> None:
     (qa.parents[1] / "evidence/web/7/7_1.txt").write_bytes(b"ab\xff")
-    with pytest.raises(ValueError, match=r"line 3 names .*7_1.txt, which is not UTF-8 text"):
+    with pytest.raises(
+        ValueError, match=r"line 3, Data.0., names .*7_1.txt, which is not UTF-8 text"
+    ):
         converted("triviaqa", qa)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"QuestionId": None}, "line 3 has no text 'QuestionId'"),
-        ({"Answer": []}, "line 3 has an 'Answer' that is no object"),
-        ({"Answer": {"Value": "x"}}, "line 3 has an answer that has no list 'Aliases'"),
+        ({"QuestionId": None}, "line 3, Data.0., has no text 'QuestionId'"),
+        ({"Answer": []}, "line 3, Data.0., has an 'Answer' that is no object"),
+        ({"Answer": {"Value": "x"}}, "line 3, Data.0., has an answer that has no list 'Aliases'"),
         ({"Answer": {"Value": "x", "Aliases": [3]}}, "an answer with an alias that is no text"),
-        ({"SearchResults": "x"}, "line 3 has no list 'SearchResults'"),
+        ({"SearchResults": "x"}, "line 3, Data.0., has no list 'SearchResults'"),
     ],
 )
 def test_another_layout_is_refused_with_file_and_line(
