@@ -126,9 +126,9 @@ def _agreed(annotations: list[Any], where: str, size: int) -> tuple[Span | None,
 
     Of three and more annotators two must agree that there is a long answer, and two that there is a
     short one (the set's own evaluation asks the same of its five). The passage is the one that most
-    chose, of equals the first. The short answers are those of all who chose it, the most frequent
-    first; several spans of one annotator count as the smallest span that holds them all (Alberti et
-    al. 2019).
+    chose, of equals the one with more short answers, then the first. The short answers are those of
+    all who chose it, the most frequent first; several spans of one annotator count as the smallest
+    span that holds them all (Alberti et al. 2019).
     """
     needed = 2 if len(annotations) >= SEVERAL else 1
     longs: list[Span] = []
@@ -156,11 +156,11 @@ def _agreed(annotations: list[Any], where: str, size: int) -> tuple[Span | None,
             verdicts += 1
     if len(longs) < needed:
         return None, "no answer on the page", []
-    chosen = Counter(longs).most_common(1)[0][0]
-    if len(shorts) >= needed:
-        mine = Counter(short for long, short in shorts if long == chosen)
-        # none of those who chose the passage may have given a short answer
-        return chosen, "the answer is no span", [span for span, _ in mine.most_common()]
+    answered = Counter(long for long, _ in shorts)
+    chosen = max(longs, key=lambda long: (longs.count(long), answered[long]))
+    mine = Counter(short for long, short in shorts if long == chosen)
+    if len(shorts) >= needed and mine:
+        return chosen, "", [span for span, _ in mine.most_common()]
     if len(shorts) + verdicts >= needed and verdicts:
         return chosen, "the answer is yes or no", []
     return chosen, "a long answer only", []

@@ -74,6 +74,8 @@ def five(*said: dict[str, Any]) -> dict[str, Any]:
             ),
             ["Anna Berg", "Berg"],
         ),
+        (five(annotation(TABLE), *[annotation(LEAD, ANNA)] * 2, annotation(TABLE)), ["Anna Berg"]),
+        (five(*[annotation(TABLE)] * 3, *[annotation(LEAD, ANNA)] * 2), "a long answer only"),
         (five(annotation(LEAD, verdict="NO"), annotation(LEAD, ANNA)), "the answer is yes or no"),
     ],
 )
