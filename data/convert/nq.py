@@ -20,7 +20,10 @@ from data.convert.reading import Record, Source
 LEAST_LEAD = 20  # tokens of the paragraph that stands for a page without an answer
 SEVERAL = 3  # annotations from which on two must agree
 _TAG = re.compile(r"</?[A-Za-z!][^<>]*>$")
+_TITLE = re.compile(r"[?&;]title=([^&]*)")
 _KINDS = {"<p>": "paragraph", "<table>": "table", "<tr>": "table"}  # others are parts of lists
+
+_BLOCK = 1024  # characters in which spaces are counted before they are looked for one by one
 
 Span = tuple[int, int]  # tokens of the page, half-open
 Tokens = Callable[[Span], list[str]]  # a span of the page -> its tokens
@@ -42,14 +45,14 @@ def passages(source: Source, tally: Tally, options: NQOptions) -> Iterator[Passa
         fields = Fields(record, where)
         identifier = str(fields.get("example_id", (int, str), "number or text"))
         question = Question(identifier, fields.text("question_text"), line)
-        tokens, size = _page(record, fields)
+        tokens = _page(record, fields)
         tally.read += 1
-        long, reason, shorts = _agreed(fields.list("annotations"), where, size)
+        long, reason, shorts = _agreed(fields.list("annotations"), where)
         if long is None:
             if options.unanswered == "leave-out":
                 tally.leave_out("no answer on the page", identifier, line)
                 continue
-            long = _lead(fields.list("long_answer_candidates"), tokens, where, size)
+            long = _lead(fields.list("long_answer_candidates"), tokens, where)
             if long is None:
                 tally.drop("no answer, and no passage on the page", identifier, line)
                 continue
@@ -83,45 +86,59 @@ def passages(source: Source, tally: Tally, options: NQOptions) -> Iterator[Passa
         yield Passage(_title(record), context, [question])
 
 
-def _page(record: Record, fields: Fields) -> tuple[Tokens, int]:
-    """How to get at the page's tokens, and their number."""
-    if "document_text" in record:
-        return _simplified(fields.text("document_text"))
-    if "document_tokens" not in record:
-        fields.text("document_text")  # says that it is missing
-    return _original(fields.list("document_tokens"), fields)
+def _page(record: Record, fields: Fields) -> Tokens:
+    """How to get at the page's tokens, in either layout.
 
-
-def _simplified(text: str) -> tuple[Tokens, int]:
-    """`document_text`: tokens between single spaces."""
-    import numpy as np
-
-    # Splitting thousands of tokens to use a hundred would take longer than reading the record.
-    content = text.encode("utf-8", "surrogatepass")
-    spaces = np.flatnonzero(np.frombuffer(content, np.uint8) == ord(" "))
-    size = len(spaces) + 1
+    The simplified one has them between single spaces, the original one as objects, with spaces in
+    a token where the simplified one has "_".
+    """
+    if "document_tokens" in record:
+        listed = fields.list("document_tokens")
+    else:
+        text = fields.text("document_text")
 
     def tokens(span: Span) -> list[str]:
-        begin = int(spaces[span[0] - 1]) + 1 if span[0] else 0
-        end = int(spaces[span[1] - 1]) if span[1] < size else len(content)
-        return content[begin:end].decode("utf-8", "surrogatepass").split(" ")
+        begin, end = span
+        found: list[str] = []
+        if 0 <= begin < end:
+            if "document_tokens" not in record:
+                found = _cut(text, begin, end)
+            else:
+                try:
+                    found = [token["token"].replace(" ", "_") for token in listed[begin:end]]
+                except (TypeError, KeyError, AttributeError):
+                    raise fields.error("has document_tokens without a text 'token'") from None
+        if len(found) != end - begin or not found:
+            raise fields.error(f"has the passage {span}, which is none of its page's tokens")
+        return found
 
-    return tokens, size
-
-
-def _original(listed: list[Any], fields: Fields) -> tuple[Tokens, int]:
-    """`document_tokens`: objects with a "token", in which simplified pages have "_" for spaces."""
-
-    def tokens(span: Span) -> list[str]:
-        try:
-            return [token["token"].replace(" ", "_") for token in listed[span[0] : span[1]]]
-        except (TypeError, KeyError, AttributeError):
-            raise fields.error("has document_tokens without a text 'token'") from None
-
-    return tokens, len(listed)
+    return tokens
 
 
-def _agreed(annotations: list[Any], where: str, size: int) -> tuple[Span | None, str, list[Span]]:
+def _cut(text: str, begin: int, end: int) -> list[str]:
+    """`text.split(" ")[begin:end]`, without the thousands of tokens before and behind.
+
+    To split a whole page takes longer than to read its record.
+    """
+    first = _skip(text, 0, begin)
+    if first < 0:
+        return []
+    last = _skip(text, first, end - begin)
+    return text[first : last - 1 if last >= 0 else None].split(" ")
+
+
+def _skip(text: str, at: int, count: int) -> int:
+    """The place behind so many spaces from a place on; -1 where there are fewer."""
+    while (here := text.count(" ", at, at + _BLOCK)) < count:
+        at, count = at + _BLOCK, count - here
+        if at >= len(text):
+            return -1
+    for _ in range(count):
+        at = text.index(" ", at) + 1
+    return at
+
+
+def _agreed(annotations: list[Any], where: str) -> tuple[Span | None, str, list[Span]]:
     """What the annotators say: passage (or None), why it would be impossible, short answers.
 
     Of three and more annotators two must agree that there is a long answer, and two that there is a
@@ -142,8 +159,6 @@ def _agreed(annotations: list[Any], where: str, size: int) -> tuple[Span | None,
         long = answer.number("start_token"), answer.number("end_token")
         if long[0] < 0:
             continue
-        if not long[0] < long[1] <= size:
-            raise ValueError(f"{where} has the long answer {long} on a page of {size} tokens")
         longs.append(long)
         spans = [
             Fields(short, f"{where} has a short answer that")
@@ -166,7 +181,7 @@ def _agreed(annotations: list[Any], where: str, size: int) -> tuple[Span | None,
     return chosen, "a long answer only", []
 
 
-def _lead(candidates: list[Any], tokens: Tokens, where: str, size: int) -> Span | None:
+def _lead(candidates: list[Any], tokens: Tokens, where: str) -> Span | None:
     """The first paragraph of some length on a page without an answer; else its first passage."""
     first: Span | None = None
     for candidate in candidates:
@@ -174,8 +189,6 @@ def _lead(candidates: list[Any], tokens: Tokens, where: str, size: int) -> Span 
         if candidate.get("top_level") is not True:
             continue
         span = fields.number("start_token"), fields.number("end_token")
-        if not 0 <= span[0] < span[1] <= size:
-            raise ValueError(f"{where} has the candidate {span} on a page of {size} tokens")
         first = first or span
         if span[1] - span[0] >= LEAST_LEAD and tokens((span[0], span[0] + 1))[0].lower() == "<p>":
             return span
@@ -193,8 +206,7 @@ def _title(record: Record) -> str:
     if isinstance(title, str):
         return title
     address = record.get("document_url")
-    if not isinstance(address, str):
+    named = _TITLE.search(address) if isinstance(address, str) else None
+    if named is None:
         return ""
-    query = urllib.parse.urlsplit(html.unescape(address)).query
-    named = urllib.parse.parse_qs(query).get("title", [""])[0]
-    return named.replace("_", " ")
+    return html.unescape(urllib.parse.unquote(named[1])).replace("_", " ")

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from data.convert import nq
 from tests.data.convert.little import (
     LEAD,
     LIST,
+    PAGE,
     TABLE,
     annotation,
     converted,
@@ -53,6 +55,20 @@ def test_both_layouts_give_the_same_output(tmp_path: Path) -> None:
     first = converted("nq", write_lines(tmp_path / "a.gz", *RECORDS))
     second = converted("nq", write_lines(tmp_path / "b", *map(original, RECORDS), packed=False))
     assert first == second and len(first[0]) >= 5
+
+
+def test_a_cut_is_that_of_the_whole_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [PAGE, "", " ", "a", " a  b ", "a b c d e", "  "]
+    for block in (1, 2, 3, 7, 1024):
+        monkeypatch.setattr(nq, "_BLOCK", block)
+        for text in texts:
+            whole = text.split(" ")
+            for begin in range(len(whole)):
+                for end in range(begin + 1, len(whole) + 1):
+                    assert nq._cut(text, begin, end) == whole[begin:end], (text, begin, end)
+            for end in (len(whole) + 1, len(whole) + 9):
+                assert len(nq._cut(text, 0, end)) < end
+                assert nq._cut(text, end - 1, end) == []
 
 
 def five(*said: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +147,7 @@ def without(key: str) -> dict[str, Any]:
         (without("question_text"), "line 2 has no text 'question_text'"),
         (without("document_text"), "line 2 has no text 'document_text'"),
         (without("annotations"), "line 2 has no list 'annotations'"),
-        (simplified(1, annotation((9, 9999))), r"line 2 has the long answer \(9, 9999\)"),
+        (simplified(1, annotation((9, 9999))), r"line 2 has the passage \(9, 9999\)"),
         (
             simplified(1, {"long_answer": 3}),
             "line 2 has an annotation that has no object 'long_answer'",
