@@ -2,6 +2,7 @@
 
 python -m benchmarks --data FOLDER               all of it (FOLDER/squad, FOLDER/vocab)
 python -m benchmarks step inference --quick      some of it, few rounds: a look, no figures
+python -m benchmarks convert --gigabytes 20      data.convert at the size of Natural Questions
 """
 
 import contextlib
@@ -20,16 +21,10 @@ if TYPE_CHECKING:
 
 DATA_HELP = "folder with squad/ and vocab/ (default: that of MINIBERT_DATA)"
 NAMES = (
-    "step",
-    "classify",
-    "masked_lm",
-    "memory",
-    "inference",
-    "features",
-    "decoding",
-    "startup",
-    "safety",
+    *("step", "classify", "masked_lm", "memory", "inference", "features", "decoding"),
+    *("startup", "safety", "convert"),
 )
+PEERS = {"transformers", "datasets"}
 
 
 def main(argv: list[str]) -> int:
@@ -38,13 +33,16 @@ def main(argv: list[str]) -> int:
     made.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; none: all")
     made.add_argument("--data", default="", help=DATA_HELP)
     made.add_argument("--quick", action="store_true", help="small and few rounds: a look")
+    made.add_argument(
+        "--gigabytes", type=float, default=1.0, help="that convert reads (default: 1)"
+    )
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     values, unknown = made.parse_known_args(argv)
     made.refuse_unknown(unknown)
     for name in values.names:
         if name not in NAMES:
             raise UsageError(f"no benchmark is called {name}; there are {', '.join(NAMES)}")
-    for package in ("transformers", "datasets"):  # now, not after ten minutes
+    for package in PEERS if values.names != ["convert"] else ():  # now, not after ten minutes
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"the peer {package} is not installed; `make bench` installs it")
     from benchmarks.timing import table
@@ -57,7 +55,8 @@ def main(argv: list[str]) -> int:
         begin = time.perf_counter()
         module = importlib.import_module(f"benchmarks.{name}")
         measure = decoding_rows if name == "decoding" else module.measure
-        measured = measure(folder, values.quick)
+        more = (values.gigabytes,) if name == "convert" else ()
+        measured = measure(folder, values.quick, *more)
         print(f"{name}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
         print(table(measured), file=sys.stderr)  # what is measured stays, whatever comes later
         rows += measured

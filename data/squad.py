@@ -201,18 +201,34 @@ def _answer(
         raise ValueError(
             f"{path}: {where} has an answer without text; use an empty list for no answer"
         )
-    if 0 <= start and context.startswith(text, start):
-        return Answer(text, start)
-    near = [
-        place
-        for place in range(max(0, start - REPAIR_DISTANCE), start + REPAIR_DISTANCE + 1)
-        if context.startswith(text, place)
-    ]
-    if len(near) == 1:
-        repaired.append(identifier)
-        return Answer(text, near[0])
+    place = find_near(context, text, start)
+    if place is not None:
+        if place != start:
+            repaired.append(identifier)
+        return Answer(text, place)
     found = context[max(0, start) : max(0, start) + len(text)]
     raise ValueError(
         f"{path}: {where}: answer {shown(text)} is not at its answer_start {shown(start)} "
         f"(there stands {shown(found)}); correct the file"
     )
+
+
+def find_near(context: str, text: str, start: int) -> int | None:
+    """Where a text stands: at `start`, or at exactly one place at most REPAIR_DISTANCE away.
+
+    Args:
+        context: to look in.
+        text: not empty.
+        start: characters from the start of the context.
+
+    Returns:
+        The place in characters; None where the text stands nowhere near, or at several places.
+    """
+    if 0 <= start and context.startswith(text, start):
+        return start
+    near = [
+        place
+        for place in range(max(0, start - REPAIR_DISTANCE), start + REPAIR_DISTANCE + 1)
+        if context.startswith(text, place)
+    ]
+    return near[0] if len(near) == 1 else None

@@ -40,16 +40,16 @@ def parse_object(content: bytes) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (byte {error.start})") from None
-    if not text.strip():
+    if not text or text.isspace():
         raise ValueError("is empty")
     try:
-        value = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_refuse_constant)
+        value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not JSON ({error.msg} at {place})") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    except _Refused:
+    except Refused:
         raise
     except ValueError:  # int() takes 4,300 digits at most
         raise ValueError("holds a number of thousands of digits") from None
@@ -80,7 +80,7 @@ def read_object(path: Path, expected: str) -> dict[str, Any]:
         raise ValueError(f"{path} {error}; expected {expected}") from None
 
 
-class _Refused(ValueError):
+class Refused(ValueError):
     """Valid for Python's reader, not for ours."""
 
 
@@ -88,9 +88,13 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         twin = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise _Refused(f"has the key {shown(twin)} twice in one object")
+        raise Refused(f"has the key {shown(twin)} twice in one object")
     return record
 
 
 def _refuse_constant(name: str) -> None:
-    raise _Refused(f"holds {name}, which is not JSON")
+    raise Refused(f"holds {name}, which is not JSON")
+
+
+# The rule itself, for readers that walk through a file too large to be held.
+DECODER = json.JSONDecoder(object_pairs_hook=_without_twins, parse_constant=_refuse_constant)

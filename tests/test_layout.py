@@ -35,6 +35,7 @@ COMMANDS = (
     "data.windows",
     "data.vocabulary",
     "data.download",
+    "data.convert",
 )
 
 # package -> what its modules may import of ours, a package or a single module
@@ -248,13 +249,14 @@ def test_an_import_that_opens_or_parses_would_be_seen(tmp_path: Path) -> None:
 
 def test_minibert_and_every_command_import_without_torch(tmp_path: Path) -> None:
     commands = [module for module in SOURCES if is_command(module)]
-    assert set(COMMANDS) <= set(commands)
+    assert set(COMMANDS) <= {module.removesuffix(".__main__") for module in commands}
     report = report_of_importing(["minibert", *commands], tmp_path)
     assert report["loaded"] == []
 
 
 @pytest.mark.parametrize(
-    "command", sorted({*COMMANDS, *(module for module in SOURCES if is_command(module))})
+    "command",
+    sorted({*COMMANDS, *(m.removesuffix(".__main__") for m in SOURCES if is_command(m))}),
 )
 def test_help_answers_in_a_fifth_of_a_second(command: str) -> None:
     wall = processor = float("inf")
