@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours (2008), told apart with any colour vision; dashes tell them apart in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+DASHES = (
+    *("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5))),
+    *((0, (10, 3)), (0, (6, 1.5, 1.5, 1.5, 1.5, 1.5))),
+)
 
 _LONGEST_NAME = 24  # characters
 _CHARACTER = 0.075  # inches, about, in small letters
@@ -111,12 +114,14 @@ def confusion_picture(confusion: "Integers", names: Sequence[str], path: str | P
         return None
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    any_text = confusion.any(1)  # of a class without texts there are no shares
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:  # of more, no number could be read
         for row, column in np.ndindex(confusion.shape):
             share = shares[row, column]
+            told = f"{confusion[row, column]:,}" + (f"\n{share:.0%}" if any_text[row] else "")
             axes.text(
-                column, row, f"{confusion[row, column]:,}\n{share:.0%}",
+                column, row, told,
                 ha="center", va="center", fontsize=small, color="white" if share > 0.5 else "black",
             )  # fmt: skip
     axes.set_xticks(range(len(names)), short, fontsize=small)
@@ -178,7 +183,7 @@ def _figure_with_legend(path: str | Path, names: Sequence[str]) -> "Figure | Non
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Colour and dashes of a class: 24 pairs before one comes again."""
+    """Colour and dashes of a class: 36 pairs before one comes again."""
     turn = number // len(COLORS)
     return {"color": COLORS[number % len(COLORS)], "ls": DASHES[turn % len(DASHES)]}
 
@@ -199,31 +204,39 @@ def _short(name: str) -> str:
 
 
 def draw_all(
-    labels: "Integers", probabilities: "Floats", names: Sequence[str], folder: Path
+    labels: "Integers",
+    probabilities: "Floats",
+    names: Sequence[str],
+    folder: Path,
+    ending: str = "png",
 ) -> list[Path]:
-    """All four pictures of a classifier: roc.png, precision_recall.png, confusion.png,
-    reliability.png. They decide nothing: whatever goes wrong with them is a warning.
+    """All four pictures of a classifier: roc, precision_recall, confusion, reliability.
+
+    They decide nothing: whatever goes wrong with them is a warning.
 
     Args:
         labels: (n,) right classes.
         probabilities: (n, C).
         names: of the C classes.
         folder: where they go.
+        ending: "png", "svg" or "pdf".
 
     Returns:
         Those that were drawn.
     """
     confusion = confusion_matrix(labels, predicted_classes(probabilities), len(names))
+    roc, recalls, matrix, calibration = (
+        folder / f"{name}.{ending}"
+        for name in ("roc", "precision_recall", "confusion", "reliability")
+    )
     try:
         drawn = [
-            roc_picture(roc_curves(labels, probabilities), names, folder / "roc.png"),
+            roc_picture(roc_curves(labels, probabilities), names, roc),
             precision_recalls_picture(
-                precision_recall_curves(labels, probabilities),
-                names,
-                folder / "precision_recall.png",
+                precision_recall_curves(labels, probabilities), names, recalls
             ),
-            confusion_picture(confusion, names, folder / "confusion.png"),
-            reliability_picture(reliability(labels, probabilities), folder / "reliability.png"),
+            confusion_picture(confusion, names, matrix),
+            reliability_picture(reliability(labels, probabilities), calibration),
         ]
     except Exception as error:  # of a library, of a disk
         what = " ".join(str(error).split()) or type(error).__name__

@@ -18,6 +18,7 @@ class ClassifyOptions(ReadingOptions):
     model: str = option(help="run folder or model folder of train.classify", group="model")
     data_file: str = option(help="CSV, TSV or JSON lines with labels")
     output_dir: str = option(help="where predictions, scores and pictures go; created if needed")
+    pictures: str = option("png", help="format of the pictures", choices=("png", "svg", "pdf"))
     batch_tokens: int | None = option(
         None, help="tokens in a batch (default: by device)", group="machine"
     )
@@ -44,10 +45,12 @@ def main(argv: list[str]) -> int:
 
     folder = Path(options.output_dir)
     check_folder("--output-dir", folder)  # before the work, so that a wrong name costs none
-    if any((folder / name).exists() for name in ("options.json", "checkpoints")):
-        raise UsageError(
-            f"--output-dir {folder} is a run folder, whose own scores lie there; name another"
-        )
+    for place in (folder.resolve(), *folder.resolve().parents):
+        if (place / "options.json").exists() and (place / "log.jsonl").exists():
+            raise UsageError(
+                f"--output-dir {folder} is a run folder, whose own scores lie there, or in one; "
+                "name another"
+            )
 
     import numpy as np
     import torch
@@ -75,7 +78,7 @@ def main(argv: list[str]) -> int:
     predictions = as_predictions(lines, labels, scores.probabilities, names)
     write_json(folder / "predictions.json", predictions)
     write_json(folder / "metrics.json", metrics)
-    draw_all(data.labels, scores.probabilities, names, folder)
+    draw_all(data.labels, scores.probabilities, names, folder, options.pictures)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
     print(f"{len(data)} texts classified, {len(texts.cut)} of them cut: {folder}")
     for line in (*told, *tweet_ledger(data, cleaned)):

@@ -99,3 +99,14 @@ def test_without_matplotlib_one_line_names_each_picture_that_was_skipped(
     assert draw_all(tmp_path) == [None] * 4 and not list(tmp_path.iterdir())
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and all(line.endswith("is not installed") for line in lines)
+
+
+def test_thirty_six_classes_have_lines_of_their_own():
+    styles = [_style(number) for number in range(36)]
+    assert all(style not in styles[:number] for number, style in enumerate(styles))
+
+
+def test_a_class_without_texts_has_no_shares_in_the_confusion_matrix(tmp_path, saved):  # noqa: F811
+    draw_all(tmp_path)
+    told = [text.get_text() for text in saved[2].axes[0].texts]
+    assert told[-4:] == ["0"] * 4 and all("%" in text for text in told[:-4])

@@ -36,8 +36,10 @@ def test_scores_and_predictions_are_those_of_the_training(files, run, tmp_path):
 
 
 def test_small_batches_give_the_same_scores(files, run, tmp_path):  # noqa: F811
-    status, _, errors = classify(run, files / "dev.csv", tmp_path / "out", "--batch-tokens", "1")
+    more = ("--batch-tokens", "1", "--pictures", "svg")
+    status, _, errors = classify(run, files / "dev.csv", tmp_path / "out", *more)
     assert status == 0, errors
+    assert (tmp_path / "out" / "roc.svg").read_bytes().startswith(b"<?xml")
     metrics, other = (
         json.loads((folder / "metrics.json").read_bytes()) for folder in (run, tmp_path / "out")
     )
@@ -51,6 +53,7 @@ def test_what_cannot_be_scored_is_one_sentence(files, run, tmp_path):  # noqa: F
     for model, data, out, sentence in (
         (run, other, tmp_path / "out", "line 3 has the label 'contra'"),
         (run, dev, run, "is a run folder, whose own scores lie there"),
+        (run, dev, run / "best" / "new", "is a run folder, whose own scores lie there, or in one"),
         ("embedded", dev, tmp_path / "out", "has no classifier_settings.json"),
         (run, tmp_path / "none.csv", tmp_path / "out", "none.csv"),
     ):
