@@ -27,6 +27,7 @@ def held_folder(folder: Path, options: TrainOptions) -> Iterator[None]:
     """
     _check_place(folder, options)
     if options.dry_run:
+        _check_content(folder, options)
         yield
         return
     if not os.path.lexists(folder / LOCK):

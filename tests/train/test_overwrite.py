@@ -277,3 +277,14 @@ def test_a_dry_run_with_overwrite_changes_nothing(files, tmp_path):
     assert finish(start(arguments(files, run, "--overwrite", "--dry-run"))) == 0
     assert content(run) == before
     assert all(path.stat().st_mtime_ns < began for path in [run, *run.rglob("*")])
+
+
+def test_a_dry_run_foretells_that_a_folder_will_be_refused(files, tmp_path):
+    run, errors = tmp_path / "run", tmp_path / "errors"
+    run.mkdir()
+    (run / "mine.txt").write_text("mine")
+    for more, sentence in (([], "is not empty"), (["--overwrite"], "holds mine.txt")):
+        for dry in ([], ["--dry-run"]):
+            assert finish(start(arguments(files, run, *more, *dry), errors)) == 2
+            assert sentence in errors.read_text()
+    assert [path.name for path in run.iterdir()] == ["mine.txt"]
