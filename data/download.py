@@ -9,6 +9,7 @@ Hashing the largest, 42 MB, takes hundredths of a second, so a cached file is ve
 is used and a damaged one is downloaded anew; nothing needs to be remembered about it.
 """
 
+import argparse
 import contextlib
 import difflib
 import hashlib
@@ -19,6 +20,7 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from data.command import EXIT_DISK, CommandError, UsageError, parser, run_command
@@ -139,14 +141,15 @@ def fetch_set(name: str, folder: Path, mirror: str, *, dry_run: bool) -> None:
         ValueError: a file cannot be had.
         CommandError: there is no room (status 4).
     """
-    from data.fetch import SUMS, bytes_missing, fetch, is_whole
+    from data.fetch import SUMS, bytes_missing, fetch, held, is_noted, note_sum, whole_sha256
     from data.sources import NEXT, sources
 
     wanted = [
         source._replace(url=f"{mirror.rstrip('/')}/{source.name}" if mirror else source.url)
         for source in sources(name)
     ]
-    missing = [source for source in wanted if not is_whole(source, folder)]
+    whole = {source: whole_sha256(source, folder) for source in wanted}
+    missing = [source for source in wanted if whole[source] is None]
     if dry_run:
         for source in wanted:
             state = "missing" if source in missing else "here"
@@ -164,10 +167,17 @@ def fetch_set(name: str, folder: Path, mirror: str, *, dry_run: bool) -> None:
             "make room, or give another --folder",
             EXIT_DISK,
         )
-    for source in missing:
-        if (folder / source.name).exists():
-            print(f"{folder / source.name} is damaged or of another version; it comes anew")
-        fetch(source, folder)
+    by_hand = [
+        source for source, sha256 in whole.items()
+        if sha256 and not source.sha256 and not is_noted(source, folder)
+    ]  # fmt: skip
+    with held(folder) if missing or by_hand else nullcontext():
+        for source in missing:
+            if (folder / source.name).exists():
+                print(f"{folder / source.name} is damaged or of another version; it comes anew")
+            fetch(source, folder)
+        for source in by_hand:
+            note_sum(folder, source.name, whole[source] or "")
     for source in wanted:
         print(folder / source.name)
     print(f"verified; checksums: {folder / SUMS}")
@@ -177,7 +187,19 @@ def fetch_set(name: str, folder: Path, mirror: str, *, dry_run: bool) -> None:
 
 def main(argv: list[str]) -> int:
     """List the official SQuAD files, or fetch the files or sets named."""
-    from data.sources import NEWSQA_STEPS, SETS, SQUAD_SETS
+    given = _parser().parse_args(argv)
+    _refuse_wrong(given)
+    for name in given.names:
+        _fetch_named(name, given)
+    if not given.names:
+        for name in GIT_BLOB_IDS:
+            path = cache_folder() / "squad" / name
+            print(f"{name:16} {squad_state(name, path.parent):9} {path}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from data.sources import SETS
 
     options = parser(
         "data.download", "Fetch and verify question-answering data sets, or list the SQuAD files.",
@@ -206,7 +228,17 @@ def main(argv: list[str]) -> int:
         "--dry-run", action="store_true", help="sets: say what is there and what would come"
     )
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = options.parse_args(argv)
+    return options
+
+
+def _refuse_wrong(given: argparse.Namespace) -> None:
+    """Refuse names and flags before anything is fetched.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    from data.sources import SETS
+
     names: list[str] = given.names
     for name in names:
         if name not in (*SETS, *GIT_BLOB_IDS):
@@ -220,25 +252,26 @@ def main(argv: list[str]) -> int:
         raise UsageError("--original is for nq only; leave it out")
     if given.mirror and not given.mirror.startswith(("https://", "http://")):
         raise UsageError(f"--mirror {given.mirror} does not begin with https:// or http://")
-    for name in names:
+
+
+def _fetch_named(name: str, given: argparse.Namespace) -> None:
+    """Fetch a set or an official SQuAD file, or say what would come."""
+    from data.sources import NEWSQA_STEPS, SQUAD_SETS
+
+    if name == "newsqa":
+        print(NEWSQA_STEPS, flush=True)
+        raise UsageError("newsqa cannot be downloaded, its licence wants you to; see above")
+    if name not in SQUAD_SETS and name not in GIT_BLOB_IDS:
         folder = (Path(given.folder) if given.folder else cache_folder()) / name
-        if name == "newsqa":
-            print(NEWSQA_STEPS, flush=True)
-            raise UsageError("newsqa cannot be downloaded, its licence wants you to; see above")
-        if name in SQUAD_SETS or name in GIT_BLOB_IDS:
-            for file in SQUAD_SETS.get(name, (name,)):
-                place = Path(given.folder) / "squad" if given.folder else None
-                if given.dry_run:
-                    print(f"{file}: {squad_state(file, place or cache_folder() / 'squad')}")
-                else:
-                    print(squad_file(file, folder=place, base_url=given.mirror or None))
+        whole = f"{name}-original" if given.original and name == "nq" else name
+        fetch_set(whole, folder, given.mirror, dry_run=given.dry_run)
+        return
+    for file in SQUAD_SETS.get(name, (name,)):
+        place = Path(given.folder) / "squad" if given.folder else None
+        if given.dry_run:
+            print(f"{file}: {squad_state(file, place or cache_folder() / 'squad')}")
         else:
-            whole = f"{name}-original" if given.original and name == "nq" else name
-            fetch_set(whole, folder, given.mirror, dry_run=given.dry_run)
-    for name in GIT_BLOB_IDS if not names else ():
-        path = cache_folder() / "squad" / name
-        print(f"{name:16} {squad_state(name, path.parent):9} {path}")
-    return 0
+            print(squad_file(file, folder=place, base_url=given.mirror or None))
 
 
 def squad_state(name: str, folder: Path) -> str:

@@ -14,10 +14,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from minibert.files import flush_folder, write_file
+from minibert.locks import InUse, lock_file
 
 SUMS = "SHA256SUMS"
 _CHUNK_BYTES = 1 << 20
@@ -41,15 +43,39 @@ class Source(NamedTuple):
     sha256: str | None
 
 
-def is_whole(source: Source, folder: Path) -> bool:
-    """Whether the file is there, with the sha256 that it should have or had at first."""
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process, made if need be: two would write into each other's parts, and
+    lose each other's lines of SHA256SUMS.
+
+    Raises:
+        ValueError: another process holds it, or it cannot be made.
+    """
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(path)
+    except InUse:
+        raise ValueError(
+            f"{folder} is being filled by another process; wait for it, or give another --folder"
+        ) from None
+    except OSError as error:
+        raise _not_stored(folder, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.close()
+
+
+def whole_sha256(source: Source, folder: Path) -> str | None:
+    """Sha256 of the file, if it is there and has the one that it should have or had at first."""
     path = folder / source.name
     if not path.is_file():
-        return False
+        return None
     found, expected = file_sha256(path), source.sha256 or _sums(folder).get(source.name)
-    if expected is None:  # put there by hand
-        _note_sum(folder, source.name, found)
-    return expected is None or found == expected
+    return found if expected in (None, found) else None
 
 
 def bytes_missing(source: Source, folder: Path) -> int:
@@ -59,11 +85,11 @@ def bytes_missing(source: Source, folder: Path) -> int:
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """Download a file, or the rest of it.
+    """Download a file, or the rest of it, unless it has become whole since it was looked at.
 
     Args:
         source: the file.
-        folder: where it goes, made if need be.
+        folder: where it goes, `held`.
 
     Returns:
         Its path.
@@ -73,11 +99,12 @@ def fetch(source: Source, folder: Path) -> Path:
             kept, and the same call goes on from there.
     """
     path = folder / source.name
+    if whole_sha256(source, folder):
+        return path
     part = _part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as stream:
-            _hold(stream, path)
             _fill(source, stream, part.with_name(f"{part.name}.tag"))
             os.fsync(stream.fileno())
             found = file_sha256(part)
@@ -90,13 +117,17 @@ def fetch(source: Source, folder: Path) -> Path:
             os.replace(part, path)
         _forget(part)
         flush_folder(path.parent)
-        _note_sum(folder, source.name, found)
+        note_sum(folder, source.name, found)
     except OSError as error:
-        raise ValueError(
-            f"{source.name} cannot be stored in {folder}: {error.strerror}; give --folder a place "
-            "that can be written and has room"
-        ) from error
+        raise _not_stored(path, error) from error
     return path
+
+
+def _not_stored(path: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{path} cannot be stored: {error.strerror}; give --folder a place that can be written and "
+        "has room"
+    )
 
 
 def _part(path: Path) -> Path:
@@ -106,26 +137,6 @@ def _part(path: Path) -> Path:
 def _forget(part: Path) -> None:
     for path in (part, part.with_name(f"{part.name}.tag")):
         path.unlink(missing_ok=True)
-
-
-def _hold(stream: IO[bytes], path: Path) -> None:
-    """Lock a part until it is closed, for two processes would write into each other's.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    try:
-        import fcntl
-
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # Windows has no such lock
-        return
-    except BlockingIOError:
-        raise ValueError(
-            f"{path} is being downloaded by another process; wait for it, or give another --folder"
-        ) from None
-    except OSError:  # a file system without locks
-        return
 
 
 def _fill(source: Source, stream: IO[bytes], tag: Path) -> None:
@@ -252,7 +263,13 @@ def _sums(folder: Path) -> dict[str, str]:
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
 
-def _note_sum(folder: Path, name: str, sha256: str) -> None:
+def is_noted(source: Source, folder: Path) -> bool:
+    """Whether SHA256SUMS has a line of the file."""
+    return source.name in _sums(folder)
+
+
+def note_sum(folder: Path, name: str, sha256: str) -> None:
+    """Write a file's sha256 into SHA256SUMS of its folder, which is `held`."""
     sums = {**_sums(folder), name: sha256}
     text = "".join(f"{value}  {key}\n" for key, value in sorted(sums.items()))
     write_file(folder / SUMS, text.encode())

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from data.command import UsageError
 from data.corpus import find_texts, read_documents
 from data.tokenization import Tokenizer
+from minibert.locks import lock_file
 
 FORMAT = 1
 _CHUNK = 1_000_000  # characters handed to a process at once
@@ -89,7 +90,7 @@ def tokenize_corpus(
     place = folder / f"{key}.tokens"
     names = [path.name for path in paths]
     folder.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder / f".{key}.lock"):
+    with lock_file(folder / f".{key}.lock", wait=True):  # runs that start together make it once
         if (found := _open(place, inputs, tokenizer, names)) is not None:
             return found
         counts = _write_tokens(place, read_documents(paths), tokenizer, jobs)
@@ -238,19 +239,6 @@ def _encode_in_worker(chunk: list[str]) -> bytes:
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
-
-
-@contextmanager
-def _one_at_a_time(lock: Path) -> Iterator[None]:
-    """Wait while another process makes the same file: runs that start together make it once."""
-    with lock.open("ab") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except ImportError:  # Windows has no such lock; the last to finish wins, with equal bytes
-            pass
-        yield
 
 
 @contextmanager

@@ -4,15 +4,14 @@ Takes plain figures (of `eval.predict.score_predictions`), one dictionary for ea
 F1 of sets that are known by name stand the published cells and the difference to them.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
-from typing import NamedTuple
 
 from data.overlap import Overlap
+from eval import text_table
 from eval.published import TABLES, published_f1
+from eval.spread import Spread
+from eval.text_table import Column
 
 # Of what a cell was scored with, and how a heading says it.
 MEASURES = {
@@ -25,18 +24,9 @@ MEASURES = {
     "no_null_exact": "exact match of the questions that have an answer, the null answer off",
 }
 SHOWN = ("f1", "exact", "HasAns_f1", "NoAns_f1", "no_null_f1")  # on the terminal and in Markdown
-_NOTHING = "-"
-
-
-class Score(NamedTuple):
-    """Of one cell over its seeds, in percent; the deviation is the sample's, None for one seed."""
-
-    mean: float
-    deviation: float | None
-    seeds: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1f}" + ("" if self.deviation is None else f" ± {self.deviation:.1f}")
+WIDTH = 100  # characters of a line
+_OVERLAP = "Contexts of the column's questions that the row's training file has too (questions)"
+_NONE = (None, None)
 
 
 @dataclass(frozen=True)
@@ -61,29 +51,36 @@ class Table:
     overlaps: Mapping[tuple[str, str], Overlap]
     note: str
 
-    def score(self, row: str, column: str, measure: str) -> Score | None:
-        """A cell's mean and deviation; None where no run is finished or the set has no such
-        questions."""
-        values = [run[measure] for run in self.cells.get((row, column), ()) if measure in run]
-        if not values:
-            return None
-        return Score(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+    def values(self, row: str, column: str, measure: str) -> list[float]:
+        """Of a cell's finished runs; none where the set has no such questions."""
+        return [run[measure] for run in self.cells.get((row, column), ()) if measure in run]
+
+    def spread(self, row: str, column: str, measure: str) -> Spread | None:
+        """A cell's mean and deviation, in percent; None where it has no values."""
+        values = self.values(row, column, measure)
+        return Spread.of(values) if values else None
+
+    def said(self, row: str, column: str, measure: str) -> str:
+        """A cell as it is shown: "72.0 ± 2.8", "50.0 (1 of 2)" with a run missing, "-"."""
+        spread = self.spread(row, column, measure)
+        if spread is None:
+            return "-"
+        deviation = "" if spread.deviation is None else f" ± {spread.deviation:.1f}"
+        runs = len(self.values(row, column, measure))
+        missing = "" if runs == self.seeds else f" ({runs} of {self.seeds})"
+        return f"{spread.mean:.1f}{deviation}{missing}"
 
     def measures(self) -> list[str]:
         """Those shown of which at least one cell has a figure; F1 always."""
         return [
             name
             for name in SHOWN
-            if name == "f1" or any(self.score(r, c, name) for r in self.rows for c in self.columns)
+            if name == "f1" or any(self.spread(r, c, name) for r in self.rows for c in self.columns)
         ]
-
-    def runs(self, score: Score) -> str:
-        """What to say of a cell with runs missing."""
-        return "" if score.seeds == self.seeds else f" ({score.seeds} of {self.seeds})"
 
     def differences(self, row: str, column: str) -> dict[str, tuple[float, float | None]]:
         """Published F1 of a cell, by table, and ours less it (None before there is one)."""
-        ours = self.score(row, column, "f1")
+        ours = self.spread(row, column, "f1")
         return {
             name: (value, ours.mean - value if ours else None)
             for name in TABLES
@@ -101,104 +98,86 @@ def as_text(table: Table) -> str:
     which contexts were trained on."""
     blocks = [f"Rows: trained on; columns: answered. Percent, {table.of_seeds}. {table.note}"]
     for measure in table.measures():
-        lines = [["", *table.columns]]
+        names: list[str] = []
+        columns: dict[str, list[str]] = {column: [] for column in table.columns}
         for row in table.rows:
-            lines.append([row, *(_cell(table, row, column, measure) for column in table.columns)])
-            if measure == "f1":
-                lines += _published_lines(table, row)
+            names.append(row)
+            found = {c: table.differences(row, c) for c in table.columns if measure == "f1"}
+            published = [name for name in TABLES if any(name in cell for cell in found.values())]
+            names += [f"  {name}" for name in published]
+            for column, cells in columns.items():
+                cells.append(table.said(row, column, measure))
+                cells += [_difference(found[column].get(name)) for name in published]
         if measure == "f1":
-            lines.append(["questions", *(f"{table.questions[c]:,}" for c in table.columns)])
-        blocks.append(f"{MEASURES[measure]}\n{_aligned(lines)}")
-    lines = [["", *table.columns]]
-    lines += [[row, *(_shared(table, row, column) for column in table.columns)]
-              for row in table.rows]  # fmt: skip
-    blocks.append(f"{_OVERLAP}\n{_aligned(lines)}")
+            names.append("questions")
+            for column, cells in columns.items():
+                cells.append(f"{table.questions[column]:,}")
+        shown = text_table.as_text(_columns("", names, columns), WIDTH)
+        blocks.append(f"{MEASURES[measure]}\n{shown}")
+    blocks.append(f"{_OVERLAP}\n{text_table.as_text(_shared(table), WIDTH)}")
     return "\n\n".join(blocks) + "\n"
-
-
-_OVERLAP = "Contexts of the column's questions that the row's training file has too (questions)"
-
-
-def _cell(table: Table, row: str, column: str, measure: str) -> str:
-    score = table.score(row, column, measure)
-    return f"{score}{table.runs(score)}" if score else _NOTHING
-
-
-def _published_lines(table: Table, row: str) -> list[list[str]]:
-    found = [table.differences(row, column) for column in table.columns]
-    return [
-        [f"  {name}", *(_difference(cell[name]) if name in cell else "" for cell in found)]
-        for name in TABLES
-        if any(name in cell for cell in found)
-    ]
-
-
-def _difference(cell: tuple[float, float | None]) -> str:
-    value, difference = cell
-    return f"{value:.1f}" if difference is None else f"{value:.1f} ({difference:+.1f})"
-
-
-def _shared(table: Table, row: str, column: str) -> str:
-    shared = table.overlaps[row, column]
-    return f"{shared.contexts:,} ({shared.questions:,})" if shared.contexts else "0"
-
-
-def _aligned(lines: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
 
 
 def as_markdown(table: Table) -> str:
     """A page: the tables of `as_text`."""
     parts = [f"{table.note} Percent, {table.of_seeds}; rows: trained on, columns: answered."]
     for measure in table.measures():
-        head = MEASURES[measure]
-        columns = [f"{c} ({table.questions[c]:,})" if measure == "f1" else c for c in table.columns]
-        rows = []
-        for row in table.rows:
-            words = []
-            for column in table.columns:
-                word = _cell(table, row, column, measure)
-                if measure == "f1":
-                    word += "".join(
-                        f"<br>{name} {_difference(cell)}"
-                        for name, cell in table.differences(row, column).items()
-                    )
-                words.append(word)
-            rows.append([row, *words])
-        parts.append(_markdown([head, *columns], rows))
-    rows = [[row, *(_shared(table, row, c) for c in table.columns)] for row in table.rows]
-    parts.append(f"{_OVERLAP}:\n\n{_markdown(['', *table.columns], rows)}")
+        columns = {}
+        for column in table.columns:
+            cells = []
+            for row in table.rows:
+                found = table.differences(row, column) if measure == "f1" else {}
+                beside = (f"<br>{name} {_difference(cell)}" for name, cell in found.items())
+                cells.append(table.said(row, column, measure) + "".join(beside))
+            head = f"{column} ({table.questions[column]:,})" if measure == "f1" else column
+            columns[head] = cells
+        parts.append(text_table.as_markdown(_columns(MEASURES[measure], table.rows, columns)))
+    parts.append(f"{_OVERLAP}:\n\n{text_table.as_markdown(_shared(table))}")
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _columns(head: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[Column]:
+    """The names of the rows and the columns {heading: cells}, all beginning at one place."""
+    return [Column(name, cells, right=False) for name, cells in [(head, names), *columns.items()]]
+
+
+def _difference(cell: tuple[float, float | None] | None) -> str:
+    if cell is None:
+        return ""
+    value, difference = cell
+    return f"{value:.1f}" if difference is None else f"{value:.1f} ({difference:+.1f})"
+
+
+def _shared(table: Table) -> list[Column]:
+    """Contexts of a column's questions that a row's training file has, and questions on them."""
+    shared = {c: [table.overlaps[row, c] for row in table.rows] for c in table.columns}
+    texts = {
+        column: [f"{s.contexts:,} ({s.questions:,})" if s.contexts else "0" for s in cells]
+        for column, cells in shared.items()
+    }
+    return _columns("", table.rows, texts)
 
 
 def as_csv(table: Table) -> str:
     """One line a cell, every measure with its deviation, the published F1 and differences to it."""
-    columns = [part for name in MEASURES for part in (name, f"{name}_sd")]
-    columns += [part for name in TABLES for part in (f"{name}_f1", f"minus_{name}")]
-    head = ["train", "eval", "runs", "questions", *columns, "shared_contexts", "shared_questions"]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    for row in table.rows:
-        for column in table.columns:
-            values: list[float | None] = []
-            for measure in MEASURES:
-                score = table.score(row, column, measure)
-                values += [score.mean, score.deviation] if score else [None, None]
-            found = table.differences(row, column)
-            for name in TABLES:
-                values += found.get(name, (None, None))
-            runs = len(table.cells.get((row, column), ()))
-            words = ["" if value is None else f"{value:.4f}" for value in values]
-            shared = table.overlaps[row, column]
-            writer.writerow([row, column, runs, table.questions[column], *words, *shared])
-    return stream.getvalue()
+    records = []
+    for row, column in ((row, column) for row in table.rows for column in table.columns):
+        values: dict[str, float | None] = {}
+        for measure in MEASURES:
+            values[measure], values[f"{measure}_sd"] = table.spread(row, column, measure) or _NONE
+        found = table.differences(row, column)
+        for name in TABLES:
+            values[f"{name}_f1"], values[f"minus_{name}"] = found.get(name, _NONE)
+        shared = table.overlaps[row, column]
+        records.append(
+            {
+                "train": row,
+                "eval": column,
+                "runs": len(table.cells.get((row, column), ())),
+                "questions": table.questions[column],
+                **{k: "" if value is None else f"{value:.4f}" for k, value in values.items()},
+                "shared_contexts": shared.contexts,
+                "shared_questions": shared.questions,
+            }
+        )
+    return text_table.as_csv(records)

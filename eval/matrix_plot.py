@@ -24,7 +24,7 @@ def matrix_picture(table: Table, path: str | Path) -> Path | None:
     if figure is None:
         return None
     axes = figure.subplots()
-    scores = {(r, c): table.score(r, c, "f1") for r in table.rows for c in table.columns}
+    scores = {(r, c): table.spread(r, c, "f1") for r in table.rows for c in table.columns}
     best = max((score.mean for score in scores.values() if score), default=100.0) or 100.0
     values = [[s.mean if (s := scores[r, c]) else float("nan") for c in table.columns]
               for r in table.rows]  # fmt: skip
@@ -33,7 +33,7 @@ def matrix_picture(table: Table, path: str | Path) -> Path | None:
         for x, column in enumerate(table.columns):
             score = scores[row, column]
             color = "white" if score and score.mean > _DARK * best else "black"
-            said = f"{score}{table.runs(score)}" if score else "-"
+            said = table.said(row, column, "f1")
             axes.text(x, y - 0.12, said, ha="center", va="center", color=color, fontsize=12)
             beside = [
                 f"{name} {difference:+.1f}"

@@ -5,24 +5,9 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from eval.finished_run import FinishedRun, Setting
-
-
-class Spread(NamedTuple):
-    """Attributes:
-    mean: of some runs' values.
-    deviation: their sample deviation (n - 1); None of a single run.
-    """
-
-    mean: float
-    deviation: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """At least one value."""
-        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+from eval.spread import Spread as Spread
 
 
 @dataclass(frozen=True, eq=False)

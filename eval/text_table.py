@@ -1,6 +1,8 @@
-"""A table for people: columns side by side, folded to a width, or as Markdown."""
+"""A table for people: columns side by side, folded to a width, or as Markdown; records as CSV."""
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 GAP = "  "
@@ -65,3 +67,13 @@ def as_markdown(columns: Sequence[Column]) -> str:
 def _escaped(cell: str) -> str:
     """A cell on one line, in which neither | ends it nor * makes it slanted."""
     return " ".join(cell.split()).replace("|", "\\|").replace("*", "\\*")
+
+
+def as_csv(records: Sequence[Mapping[str, object]]) -> str:
+    """Records as CSV, the names first; what has no value is empty."""
+    stream = io.StringIO()
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue()

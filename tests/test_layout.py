@@ -42,7 +42,8 @@ COMMANDS = (
 MAY_IMPORT = {
     "minibert": ("minibert",),
     # hub, config: data.windows has --model, too, and its positions bound the windows; strict_json,
-    # files: one rule for reading JSON and for writing anything; none leads to a model
+    # files, locks: one rule for reading JSON, for writing anything and for who may; none leads to
+    # a model
     "data": (
         "data",
         "minibert.packing",
@@ -50,6 +51,7 @@ MAY_IMPORT = {
         "minibert.config",
         "minibert.strict_json",
         "minibert.files",
+        "minibert.locks",
     ),
     "eval": ("eval", "data", "minibert"),
     "train": PACKAGES,

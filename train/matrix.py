@@ -73,16 +73,18 @@ def main(argv: list[str]) -> int:
     overrides: dict[str, Any] = {}
     if options.train_fraction is not None:
         overrides["train_fraction"] = options.train_fraction
-    SquadOptions(device=options.device, threads=options.threads, **overrides)  # checks them
+    SquadOptions(threads=options.threads, **overrides)  # checks them
     path = Path(options.config[0])
     config = read_config(path, Path(options.data_dir) if options.data_dir else None, overrides)
     chosen = chosen_pairs(config, options.only)
 
     from eval.matrix import as_text
     from eval.prediction_files import check_folder
+    from minibert.device import choose_device
     from train.matrix_cells import Folder, Machine
     from train.matrix_plan import Cell, ready_sets, trainings
 
+    choose_device(options.device)  # checks it
     if options.threads:
         import torch
 
@@ -106,9 +108,14 @@ def main(argv: list[str]) -> int:
             print(f"\n{as_text(table)}", end="")
         return 0
     machine = Machine(options.device, options.threads)
-    status = make_all(config, folder, wanted, machine, wait=options.wait)
+    status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
     write_table(folder, table)
+    for owner, training in busy.items():
+        raise UsageError(
+            f"{training.title}: cells are being made by {owner}; all others are done, run again "
+            "for the rest, or with --wait"
+        )
     return status
 
 
@@ -147,14 +154,12 @@ def make_all(
     machine: "Machine",
     *,
     wait: bool,
-) -> int:
+) -> "tuple[int, dict[str, Training]]":
     """Make every missing cell; what another process is making is left to the end.
 
     Returns:
-        0, or the exit status of a training that was stopped.
-
-    Raises:
-        UsageError: not to wait, and another process is making what is missing.
+        0, or the exit status of a training that was stopped; and, if not to wait for them, which
+        others make what is missing.
     """
     from train.matrix_cells import make_cells
 
@@ -165,17 +170,12 @@ def make_all(
             status, owner = make_cells(config, folder, training, cells, machine)
             if status:
                 print("the matrix goes on where it stopped with the same command")
-                return status
+                return status, {}
             if owner:
                 busy[owner] = training
-        if not busy:
-            return 0
+        if not busy or not wait:
+            return 0, busy
         for owner, training in busy.items():
-            if not wait:
-                raise UsageError(
-                    f"{training.title}: cells are being made by {owner}; all others are done, run "
-                    "again for the rest, or with --wait"
-                )
             if owner not in told:
                 print(f"waiting for {owner}, which is at {training.title}", flush=True)
                 told.add(owner)

@@ -9,7 +9,6 @@ NAME ends in a hash of all that a run or a cell depends on (train/matrix_plan.py
 process, what is finished is never made again, and a run goes on from its last checkpoint.
 """
 
-import json
 import math
 import os
 import signal
@@ -24,11 +23,10 @@ import torch
 from data.squad import read_squad
 from eval.answerer import Answerer
 from eval.predict import score_predictions
-from eval.prediction_files import write_predictions
-from minibert.files import write_file
+from eval.prediction_files import write_json, write_predictions
+from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
 from train.earlier_run import options_file
-from train.locks import InUse, lock_file, sign
 from train.matrix_config import MatrixConfig
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
 from train.run import STOP_SIGNALS
@@ -46,6 +44,12 @@ class Machine(NamedTuple):
 
     device: str
     threads: int
+
+    @property
+    def flags(self) -> list[str]:
+        """For `train.squad`; what nobody chose is left to it."""
+        device = [] if self.device == "auto" else ["--device", self.device]
+        return device + (["--threads", str(self.threads)] if self.threads else [])
 
 
 class Folder:
@@ -71,10 +75,8 @@ class Folder:
 
     def mark_trained(self, training: Training, command: str) -> None:
         """Note that a run is finished."""
-        write_json(
-            self.path / "trained" / f"{training.name}.json",
-            {"key": training.key, "command": command},
-        )
+        path = self.path / "trained" / f"{training.name}.json"
+        _write(path, {"key": training.key, "command": command})
 
     def cell(self, cell: Cell) -> Path:
         """Its file."""
@@ -109,10 +111,9 @@ class Folder:
             yield
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """A JSON file, whole or not there; its folder is made."""
+def _write(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(values, indent=1, allow_nan=False) + "\n").encode())
+    write_json(path, values)
 
 
 def make_cells(
@@ -165,10 +166,10 @@ def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Ma
     command = as_command(arguments)
     if options_file(run).exists():
         arguments = resume_arguments(config, training, run)
-    else:
-        arguments += ["--device", machine.device, "--threads", str(machine.threads)]
+    arguments = [*arguments, *machine.flags]
     print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    threads = torch.get_num_threads()
     try:
         status = train_squad(arguments)
     finally:
@@ -176,6 +177,7 @@ def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Ma
             if handler is not None:  # it was not set from Python
                 signal.signal(number, handler)
         torch.use_deterministic_algorithms(False)  # a set's own setting, and no other's
+        torch.set_num_threads(threads)  # a run that goes on may have had its own number
     if status == 0:
         folder.mark_trained(training, command)
     return status
@@ -209,7 +211,7 @@ def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:
         "scores": scores,
         "key": cell.key,
     }
-    write_json(folder.cell(cell), values)
+    _write(folder.cell(cell), values)
     print(
         f"--- {training.title}, answers {cell.answered.name}: F1 {scores['f1']:.2f}, EM "
         f"{scores['exact']:.2f} on {len(data.examples):,} questions",

@@ -16,7 +16,7 @@ from typing import Any
 from data.command import UsageError
 from data.split import SPLITS
 from minibert.strict_json import shown
-from train.squad_options import SquadOptions
+from train.squad_options import SquadOptions, read_options
 
 TOP_KEYS = ("model", "revision", "from_scratch", "seeds", "settings", "sets")
 SET_KEYS = ("train", "dev", "file", "dev_share", "split_by", "settings")
@@ -170,13 +170,13 @@ def _data_set(
     own = _settings(path, f"{where}.settings", table.get("settings", {}))
     settings = {**common, **own, **overrides}
     try:
-        SquadOptions(**settings)
+        read_options(as_flags(settings))  # as the trainings will
     except UsageError as error:
         raise UsageError(f"{path}: the settings of {name}: {error}") from None
     return DataSet(
         name=name,
-        train=paths.get("train", paths.get("file")),
-        dev=paths.get("dev", paths.get("file", base)),
+        train=paths["file"] if splits else paths.get("train"),
+        dev=paths["file"] if splits else paths["dev"],
         dev_share=share,
         split_by=split_by,
         settings=settings,
@@ -195,14 +195,28 @@ def _settings(path: Path, where: str, table: Any) -> dict[str, Any]:
     return settings
 
 
+def as_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as `train.squad` takes them on its command line, by name."""
+    flags = []
+    for name in sorted(settings):
+        dashed, value = name.replace("_", "-"), settings[name]
+        if isinstance(value, bool):
+            flags.append(f"--{dashed}" if value else f"--no-{dashed}")
+        else:
+            flags.append(f"--{dashed}={value}")  # one word: a negative number looks like a flag
+    return flags
+
+
 def _typed(path: Path, where: str, value: Any, kind: type) -> Any:
-    """A value of the type that it should have."""
+    """A value of the type that it should have; no text is empty."""
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         what = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         wanted = what.get(kind, "a table" if kind is dict else "a list")
         raise UsageError(f"{path}: {where} is {shown(value)}, expected {wanted}")
+    if value == "":  # a path that is empty would be the folder that paths start from
+        raise UsageError(f"{path}: {where} is empty text; write what is meant, or leave it out")
     return value
 
 

@@ -7,8 +7,7 @@ never taken for it.
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ from data.split import split_squad
 from minibert.files import write_file
 from minibert.strict_json import parse_object
 from train.environment import file_sha256
-from train.matrix_config import SETTINGS, DataSet, MatrixConfig
+from train.matrix_config import DataSet, MatrixConfig, as_flags
 from train.model_inputs import find_start, model_identity
-from train.resuming import FREE_OPTIONS, as_saved
+from train.resuming import FREE_OPTIONS
 from train.squad_options import SquadOptions
 
-FORMAT = 1  # of a cell: raised where the same inputs come to mean another score
+# Of trainings and cells: raised where the same inputs come to mean another score, as they do when
+# a default of train.squad changes, for names hold only settings that differ from it.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Training:
 
     Attributes:
         data: what is trained on.
+        train: its training part.
         seed: of the run.
         key: all that its weights depend on, as JSON values.
     """
 
     data: ReadySet
+    train: Part
     seed: int
     key: dict[str, Any]
 
@@ -102,7 +105,7 @@ class Cell:
     @cached_property
     def key(self) -> dict[str, Any]:
         """All that its scores depend on, as JSON values."""
-        return {**self.training.key, "answered_sha256": self.answered.dev.sha256, "cell": FORMAT}
+        return {**self.training.key, "answered_sha256": self.answered.dev.sha256}
 
     @cached_property
     def name(self) -> str:
@@ -161,7 +164,7 @@ def _part(path: Path, folder: Path) -> Part:
     if contexts is None:
         contexts = read_contexts(path)
         folder.mkdir(parents=True, exist_ok=True)
-        values = {"sha256": sha256, "contexts": {**vars(contexts)}}
+        values = {"sha256": sha256, "contexts": vars(contexts)}
         write_file(memory, json.dumps(values).encode())
     if not contexts.has_answers:
         raise UsageError(f"{path} has no gold answers; training and scoring need them")
@@ -184,18 +187,25 @@ def trainings(config: MatrixConfig, sets: list[ReadySet]) -> list[Training]:
     identity = model_identity(files, new=config.new)
     del identity["model_source"]  # a place, while its files' hashes say what it is
     return [
-        Training(data, seed, _training_key(data, seed, identity))
+        Training(data, data.train, seed, _training_key(data, data.train, seed, identity))
         for data in sets
         if data.train
         for seed in config.seeds
     ]
 
 
-def _training_key(data: ReadySet, seed: int, identity: dict[str, Any]) -> dict[str, Any]:
-    options = as_saved(SquadOptions(seed=seed, **data.config.settings))
-    counting = {name: options[name] for name in SETTINGS if name not in FREE_OPTIONS}
-    files = {"train_sha256": data.train.sha256 if data.train else None}
-    return {"seed": seed, **counting, **files, "dev_sha256": data.dev.sha256, **identity}
+def _training_key(
+    data: ReadySet, train: Part, seed: int, identity: dict[str, Any]
+) -> dict[str, Any]:
+    """Without settings at their defaults, so that a new option of train.squad renames nothing."""
+    defaults = {field.name: field.default for field in fields(SquadOptions)}
+    counting = {
+        name: value
+        for name, value in data.config.settings.items()
+        if name not in FREE_OPTIONS and value != defaults[name]
+    }
+    files = {"train_sha256": train.sha256, "dev_sha256": data.dev.sha256}
+    return {"format": FORMAT, "seed": seed, **counting, **files, **identity}
 
 
 def squad_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
@@ -207,8 +217,7 @@ def squad_arguments(config: MatrixConfig, training: Training, run: Path) -> list
         run: its folder.
     """
     revision = ["--revision", config.revision] if config.revision else []
-    settings = dict(training.data.config.settings)
-    flags = [flag for name in sorted(settings) for flag in _flag(name, settings[name])]
+    flags = as_flags(training.data.config.settings)
     return [*_places(config, training, run), *revision, "--seed", str(training.seed), *flags]
 
 
@@ -216,9 +225,10 @@ def resume_arguments(config: MatrixConfig, training: Training, run: Path) -> lis
     """The command line of `train.squad` for a run that goes on; arguments as above.
 
     Its files may lie elsewhere by now, or on this machine; their content is compared all the same.
+    Device and threads are those that it began with, unless flags of this machine follow.
     """
-    moved = f"train_file,dev_file,{_start_flag(config)[2:].replace('-', '_')}"
-    return ["--resume", *_places(config, training, run), "--allow-change", moved]
+    may = f"train_file,dev_file,{_start_flag(config)[2:].replace('-', '_')},device,threads"
+    return ["--resume", *_places(config, training, run), "--allow-change", may]
 
 
 def _start_flag(config: MatrixConfig) -> str:
@@ -229,17 +239,9 @@ def _places(config: MatrixConfig, training: Training, run: Path) -> list[str]:
     data = training.data
     return [
         *(_start_flag(config), config.model),
-        *("--train-file", str(data.train.path if data.train else "")),
+        *("--train-file", str(training.train.path)),
         *("--dev-file", str(data.dev.path), "--output-dir", str(run)),
     ]
-
-
-def _flag(name: str, value: Any) -> Iterator[str]:
-    dashed = name.replace("_", "-")
-    if isinstance(value, bool):
-        yield f"--{dashed}" if value else f"--no-{dashed}"
-    else:
-        yield f"--{dashed}={value}"  # one word: a negative number would be taken for a flag
 
 
 def as_command(arguments: list[str]) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from data.command import UsageError
+from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import parse_object
 from train.earlier_run import ASIDE, MOVING, OPTIONS, settle
-from train.locks import InUse, lock_file, sign
 from train.options import TrainOptions
 from train.run_files import LOCK, belongs, never_began
 

@@ -249,14 +249,57 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(
     assert "quac: 1 of 1 files to come" in said
 
 
-def test_two_processes_do_not_write_into_one_file(server: LoopbackServer, tmp_path: Path) -> None:
-    part = tmp_path / "quac" / "dev" / ".a.jsonl.gz.part"
-    part.parent.mkdir(parents=True)
-    with part.open("ab") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="is being downloaded by another process"):
+def test_two_processes_do_not_write_into_one_folder(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even other files: each would lose the other's lines of SHA256SUMS."""
+    receive = fetch._receive
+
+    def second_start(*anything: Any) -> Iterator[int]:
+        monkeypatch.setattr(fetch, "_receive", receive)
+        other = Source("other", f"{server.url}/{NAME}", len(CONTENT), SHA256)
+        monkeypatch.setattr(sources, "sources", lambda name: [other])
+        with pytest.raises(ValueError, match=r"/quac is being filled by another process; wait"):
             get(tmp_path)
+        return receive(*anything)
+
+    monkeypatch.setattr(fetch, "_receive", second_start)
     assert get(tmp_path).read_bytes() == CONTENT
+    assert left(tmp_path) == [SUMS, "a.jsonl.gz"]
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_a_start_in_the_moment_in_which_another_ends_destroys_nothing(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None
+) -> None:
+    """It had opened what it was to lock, and got the lock when the other one was through."""
+    offer(monkeypatch, server, sha256)
+    flock, seen = fcntl.flock, []
+
+    def late(file: Any, how: int) -> None:
+        seen.append(how)
+        if len(seen) == 1:
+            get(tmp_path)
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert get(tmp_path).read_bytes() == CONTENT
+    assert len(server.requests) == 1 and len(seen) > 1
+    assert left(tmp_path) == [SUMS, "a.jsonl.gz"]
+
+
+def test_a_file_put_there_by_hand_is_noted_by_the_command_but_not_by_its_dry_run(
+    server: LoopbackServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, server, None)
+    path = tmp_path / "quac" / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    get(tmp_path, "--dry-run")
+    assert left(tmp_path) == ["a.jsonl.gz"]
+    get(tmp_path)
+    assert (tmp_path / "quac" / SUMS).read_text() == f"{SHA256}  {NAME}\n"
+    assert server.requests == []
 
 
 def test_a_mirror_has_the_files_under_the_names_they_get(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from data.overlap import Overlap
-from eval.matrix import Score, Table, as_csv, as_markdown, as_text
+from eval.matrix import Table, as_csv, as_markdown, as_text
 from eval.matrix_plot import matrix_picture
 from eval.published import PAPER, REPORT, SETS, published_f1
+from eval.spread import Spread
 
 
 def scores(f1: float) -> dict[str, float]:
@@ -33,10 +34,10 @@ def table() -> Table:
 
 
 def test_means_and_sample_deviations(table: Table) -> None:
-    assert table.score("squad", "squad", "f1") == Score(72.0, pytest.approx(2.8284271), 2)
-    assert table.score("nq", "squad", "f1") == Score(50.0, None, 1)
-    assert table.score("nq", "nq", "f1") is None
-    assert table.score("squad", "squad", "NoAns_f1") is None  # v1 data has no such questions
+    assert table.spread("squad", "squad", "f1") == Spread(72.0, pytest.approx(2.8284271))
+    assert table.spread("nq", "squad", "f1") == Spread(50.0, None)
+    assert table.spread("nq", "nq", "f1") is None
+    assert table.spread("squad", "squad", "NoAns_f1") is None  # v1 data has no such questions
     assert table.measures() == ["f1", "exact", "HasAns_f1", "no_null_f1"]
 
 
@@ -65,6 +66,15 @@ def test_the_markdown_says_the_same(table: Table) -> None:
     for block in page.split("\n\n"):
         if block.startswith("|"):
             assert {line.count(" | ") for line in block.splitlines()} == {3}
+
+
+def test_names_with_a_bar_and_many_columns_break_no_table(table: Table) -> None:
+    names = [f"set|{number}" for number in range(20)]
+    pairs = {(row, column): Overlap(0, 0) for row in ("squad",) for column in names}
+    wide = Table(["squad"], names, 2, {}, dict.fromkeys(names, 7), pairs, "Start: embedded.")
+    assert max(map(len, as_text(wide).splitlines()[1:])) <= 100
+    row = next(line for line in as_markdown(wide).splitlines() if line.startswith("| F1"))
+    assert row.count(" | ") == 20 and "set\\|3 (7)" in row
 
 
 def test_the_csv_has_a_line_for_each_cell_and_an_empty_field_for_what_is_not_known(

@@ -11,19 +11,24 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 import eval.matrix_plot
-import train.locks
+import minibert.locks
 import train.matrix
 import train.matrix_cells
 from eval.squad import read_gold, score
 from tests.forked import forked
 from tests.train.killing import at_file_event, finish, result, start
 from tests.train.little import write_little
+from train import matrix_config, matrix_plan
 from train.matrix import main
+from train.resuming import INPUTS
+from train.squad_options import SquadOptions
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -47,6 +52,15 @@ settings = { lr = 1e-3 }
 [sets.held]
 dev = "nq/dev.json"
 """
+# What the settings of format 2 are where nobody sets them.
+DEFAULTS = {
+    **{"epochs": 2.0, "updates": 0, "batch_size": 16, "accumulate": 1, "lr": 3e-5},
+    **{"lr_schedule": "linear", "warmup": 0.1, "optimizer": "adamw", "weight_decay": 0.01},
+    **{"clip_norm": 1.0, "dropout": None, "amp": False, "amp_dtype": "auto"},
+    **{"deterministic": False, "eval_every": 0, "answerable_only": False, "train_fraction": 1.0},
+    **{"max_length": None, "doc_stride": None, "doc_step": None, "max_question_length": 64},
+    **{"max_answer_length": 30, "n_best": 20, "null_threshold": 0.0},
+}
 PAIRS = [(row, column) for row in ("squad", "nq") for column in ("squad", "nq", "held")]
 
 
@@ -318,8 +332,8 @@ def holder(lock: Path) -> int:
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
-        with train.locks.lock_file(lock) as file:
-            train.locks.sign(file, "process 7 on elsewhere")
+        with minibert.locks.lock_file(lock) as file:
+            minibert.locks.sign(file, "process 7 on elsewhere")
             os.write(told, b"!")
             time.sleep(300)
         os._exit(0)
@@ -350,6 +364,8 @@ def test_without_waiting_all_that_is_free_is_made_and_the_rest_named(
             "done, run again for the rest, or with --wait\n"
         )
         assert set(cells(world / "out")) - set(cells(out)) == {held}
+        lines = list(csv.DictReader((out / "matrix.csv").read_text().splitlines()))
+        assert sum(int(line["runs"]) for line in lines) == 11  # a table of all that is finished
         said = tmp_path / "said"
         child = start(words, prepare=saying_into(said), command=main)
         for _ in range(400):
@@ -374,6 +390,72 @@ def test_a_run_goes_on_where_its_data_have_moved(world: Path, tmp_path: Path) ->
     (tmp_path / "here").rename(tmp_path / "there")
     assert run(tmp_path / "there" / "matrix.toml", out, *only) == 0
     assert cells(out).items() <= cells(world / "out").items()
+
+
+def test_a_run_goes_on_with_the_device_and_threads_that_its_new_machine_is_given(
+    world: Path, tmp_path: Path
+) -> None:
+    """And what a run had of its own is not passed on to the next."""
+    out, words = tmp_path / "out", (str(world / "matrix.toml"), "--only", "squad:squad")
+    place = ("--output-dir", str(out))
+    stopped = at_file_event(out / "runs", 24, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    child = start([*words, *place, "--threads", "1"], prepare=stopped, command=main)
+    assert finish(child) == 128 + signal.SIGTERM
+    (path,) = (out / "runs").glob("*/options.json")
+    path.write_text(path.read_text().replace('"device": "auto"', '"device": "cuda:7"'))
+    errors = tmp_path / "errors"
+    child = start([*words, *place, "--device", "cpu"], errors, lambda: threads(3), command=main)
+    assert finish(child) == 0, errors.read_text()
+    found = {
+        p.parent.name[:11]: json.loads(p.read_bytes()) for p in out.glob("runs/*/options.json")
+    }
+    assert {name: one["options"]["threads"] for name, one in found.items()} == {
+        "squad-seed0": 1,  # as it began, where nothing else is said
+        "squad-seed1": 3,
+    }
+    assert {one["options"]["device"] for one in found.values()} == {"cpu"}
+
+
+def threads(number: int) -> None:
+    """A `prepare`: the machine's own number."""
+    torch.set_num_threads(number)
+
+
+def test_threads_that_are_given_are_those_of_a_run_that_goes_on(
+    world: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = (str(world / "matrix.toml"), "--only", "squad:squad", "--output-dir", str(out))
+    stopped = at_file_event(out / "runs", 24, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    child = start([*words, "--threads", "1"], prepare=stopped, command=main)
+    assert finish(child) == 128 + signal.SIGTERM
+    assert finish(start([*words, "--threads", "2"], command=main)) == 0
+    for path in out.glob("runs/*/options.json"):
+        assert json.loads(path.read_bytes())["options"]["threads"] == 2
+
+
+def test_a_name_holds_what_is_set_and_stays_when_train_squad_gets_another_option(
+    world: Path,
+) -> None:
+    """And a default that changes means other cells: then raise FORMAT in train/matrix_plan.py."""
+    keys = [json.loads(path.read_bytes())["key"] for path in (world / "out/trained").iterdir()]
+    assert {frozenset(key) - INPUTS for key in keys} == {
+        frozenset("format seed max_length doc_stride batch_size epochs lr".split())
+    }
+    defaults = {field.name: field.default for field in fields(SquadOptions)}
+    assert matrix_plan.FORMAT == 2
+    assert DEFAULTS.items() <= defaults.items()
+    assert DEFAULTS.keys() <= set(matrix_config.SETTINGS)
+
+
+def test_a_setting_at_its_default_is_the_same_cell_as_without_it(tmp_path: Path) -> None:
+    names = []
+    for place, more in (("bare", ""), ("said", "\nn_best = 20\nweight_decay = 0.01")):
+        path = write_world(tmp_path / place, CONFIG.replace("epochs = 1", f"epochs = 1{more}"))
+        config = matrix_config.read_config(path, None, {})
+        sets = matrix_plan.ready_sets(config, tmp_path / "data")
+        names.append([training.name for training in matrix_plan.trainings(config, sets)])
+    assert names[0] == names[1]
 
 
 def test_a_dry_run_says_what_is_there_and_writes_nothing(world: Path, tmp_path: Path) -> None:
@@ -459,6 +541,11 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
         ('train = "', 'train = "not/', "squad/not/squad/train.json does not exist; expected a SQ"),
         ("[sets.nq]", "[sets.squad]", "is not TOML ("),
         ("squad/model", "squad", "config.json"),
+        ('"squad/model"', '""', "from_scratch is empty text; write what is meant, or leave it out"),
+        ('train = "squad/train.json"', 'train = ""', "sets.squad.train is empty text"),
+        ("lr = 1e-3", 'optimizer = "sgd"', "the settings of nq: argument --optimizer: invalid"),
+        ("epochs = 1", "doc_step = 9", "the settings of squad: --doc-stride and --doc-step contra"),
+        ("lr = 1e-3", "updates = 5", "the settings of nq: --epochs and --updates contradict each"),
     ],
 )
 def test_a_wrong_config_is_one_sentence_and_nothing_is_written(
@@ -514,6 +601,10 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
         (("--only", "squad:x*"), "--only squad:x*: no set 'x*' is answered; there are squad, nq,"),
         (("--train-fraction", "2"), "--train-fraction is 2.0, expected more than 0, at most 1"),
         (("--threads", "-1"), "--threads is -1, expected 0 or more"),
+        (
+            ("--device", "foo", "--dry-run"),
+            "device 'foo' is not available; this machine has: cpu:0",
+        ),
         (("again.toml",), "train.matrix takes one config, got 2"),
         (("--onyl", "a:b"), "unknown flag --onyl; did you mean --only?"),
     ],
@@ -547,7 +638,7 @@ def test_the_example_in_the_documentation_runs(tmp_path: Path) -> None:
     lines = list(csv.DictReader((tmp_path / "out" / "matrix.csv").read_text().splitlines()))
     assert len(lines) == 25 and all(line["f1"] and line["paper_f1"] for line in lines)
     rates = {
-        json.loads(path.read_bytes())["key"]["lr"]: path.name.split("-")[0]
+        json.loads(path.read_bytes())["key"].get("lr", 3e-5): path.name.split("-")[0]
         for path in (tmp_path / "out" / "trained").iterdir()
     }
     assert rates[2e-5] == "quac" and rates[3e-5] == "newsqa" and len(rates) == 3

@@ -19,8 +19,14 @@ class InUse(Exception):
         self.owner = owner
 
 
-def lock_file(path: Path) -> IO[bytes]:
+def lock_file(path: Path, *, wait: bool = False) -> IO[bytes]:
     """Open and lock a file, made if need be; it is locked until it is closed.
+
+    Its holder may delete it: who waits for it then makes a new one.
+
+    Args:
+        path: the file. It is no more than a lock: what is to be kept whole is another file.
+        wait: until another process that holds it is through.
 
     Raises:
         InUse: another process holds it.
@@ -32,7 +38,7 @@ def lock_file(path: Path) -> IO[bytes]:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except ImportError:  # Windows has no such lock
             return file
         except BlockingIOError:
@@ -42,7 +48,7 @@ def lock_file(path: Path) -> IO[bytes]:
         except OSError as error:
             print(
                 f"warning: {path.parent} cannot be locked ({error.strerror}); see to it that no "
-                "other process trains there",
+                "other process works there",
                 file=sys.stderr,
             )
             return file
