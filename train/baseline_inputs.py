@@ -15,9 +15,9 @@ from data.words import Words, inverse_document_frequencies, split_texts
 from eval.classifier import ClassifierSettings
 from minibert.baseline_model import PREFIX, Baseline, BaselineConfig
 from minibert.baselines import KINDS, SoftmaxRegression
+from minibert.files import file_sha256
 from train.classify_options import MAX_LENGTH, ClassifyOptions
 from train.classify_start import LabelledFile, Start
-from train.environment import file_sha256
 
 
 @dataclass(frozen=True)
