@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import train.squad_options
+from data.command import UsageError
 from data.words import Words
 from minibert.baselines import KINDS
 from tests.forked import forked
@@ -105,6 +107,19 @@ def test_a_baseline_has_defaults_of_its_own_and_flags_win_over_them():
     assert status == 0
     for kind, defaults in BASELINES.items():
         assert f"  {kind}\n" in text and f"--lr {defaults['lr']:g}" in text
+
+
+def test_a_flag_is_checked_beside_the_values_that_count_a_baselines_or_a_saved_runs(tmp_path):
+    options = read_options([*PATHS, "--model", "softmax", "--accumulate", "40"])
+    assert (options.batch_size, options.accumulate) == (64, 40)
+    saved = {"seed": 0, "lr": 1e-3, "batch_size": 64, "train_file": "a", "dev_file": "b"}
+    (tmp_path / "options.json").write_text(json.dumps({"options": saved, "inputs": {}}))
+    words = ["--resume", "--output-dir", str(tmp_path), "--accumulate", "40"]
+    words += ["--allow-change", "accumulate"]
+    for read in (read_options, train.squad_options.read_options):
+        assert (read(words).batch_size, read(words).accumulate) == (64, 40)
+        with pytest.raises(UsageError, match=r"other settings \(--batch-size 64 -> 8\)"):
+            read([*words, "--batch-size", "8"])
 
 
 @pytest.mark.parametrize(
