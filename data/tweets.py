@@ -187,6 +187,13 @@ def read_tweets(
             raise ValueError(f"two classes would have one name: {listed(names)}")
     else:
         names = tuple(label_names)
+        if stray := [
+            label for label, name in called.items() if label not in names and name not in names
+        ]:
+            raise ValueError(
+                f"--class-names calls the label {shown(stray[0])} {shown(called[stray[0]])}, but "
+                f"the classes are {listed(names)}; leave it out"
+            )
     classes = []
     for label, number in found.items():
         same = (label, as_whole_number(label) or label)
