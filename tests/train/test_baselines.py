@@ -138,6 +138,7 @@ def test_a_flag_is_checked_beside_the_values_that_count_a_baselines_or_a_saved_r
         ("--model birnn --vectors v --embedding-size 3", "--vectors decides --embedding-size"),
         ("--model birnn --vectors=", "--vectors is empty"),
         ("--model birnn --vectors none.txt", "none.txt cannot be read"),
+        ("--model birnn --vectors /dev/null", "--vectors /dev/null is a pipe or a device"),
         ("--model softmax --from-scratch config", "--model and --from-scratch contradict"),
         ("--model softmax --min-texts 61", "no word stands in 61 texts of the training file"),
     ],
