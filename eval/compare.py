@@ -73,8 +73,10 @@ class CompareOptions:
         if self.baseline is not None and Path(self.baseline).resolve() not in places:
             raise UsageError(f"--baseline {self.baseline} is none of the runs that are compared")
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
-            if path and Path(path).resolve().parent in places:
+            if path and any(place in Path(path).resolve().parents for place in places):
                 raise UsageError(f"{flag} {path} lies in a run folder; write it elsewhere")
+        if self.csv and self.json and Path(self.csv).resolve() == Path(self.json).resolve():
+            raise UsageError(f"--csv and --json are both {self.csv}; write one of them elsewhere")
 
 
 def main(argv: list[str]) -> int:

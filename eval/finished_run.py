@@ -22,7 +22,7 @@ BEST_BY = {CLASSIFY: "macro_f1", SQUAD: "f1"}  # the score that chooses the best
 _NO_SETTINGS = frozenset(
     (
         "seed threads device save_every keep_checkpoints demo train_file dev_file model revision "
-        "from_scratch epochs updates"
+        "from_scratch epochs updates vectors"
     ).split()
 )
 SLOWEST = 0.005  # items a second that the log, with two decimals, tells from none
@@ -206,6 +206,8 @@ def _settings(
         "dev-file": _file(options.get("dev_file"), inputs.get("dev_sha256")),
         "epochs": Setting(f"{epochs:.3g}", f"{epochs:.9g}"),
     }
+    if options.get("vectors"):
+        named["vectors"] = _file(options["vectors"], inputs.get("vectors_sha256"))
     for name, value in options.items():
         if name not in _NO_SETTINGS:
             named[name.replace("_", "-")] = _value(value)
