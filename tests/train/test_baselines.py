@@ -10,6 +10,7 @@ import train.squad_options
 from data.command import UsageError
 from data.words import Words
 from minibert.baselines import KINDS
+from minibert.files import file_sha256
 from tests.forked import forked
 from tests.train.test_classify import (  # noqa: F401  a fixture
     NAMES,
@@ -50,6 +51,8 @@ def test_it_learns_and_leaves_model_words_settings_scores_and_card(files, tmp_pa
     card = (best / "README.md").read_text()
     assert "library_name" not in card and f"A {kind} baseline, started from random" in card
     assert "| words of a text | at most 80 |" in card
+    own = {"softmax": "ngrams | 1", "feedforward": "embedding size | 8", "birnn": "cell | lstm"}
+    assert f"| {own[kind]} |\n" in card
 
 
 def test_the_vocabulary_is_of_the_training_file_and_unknown_words_are_told(files, tmp_path):  # noqa: F811
@@ -87,7 +90,9 @@ def test_the_coverage_of_vectors_is_told_and_a_changed_file_is_refused_on_resume
     assert status == 0, errors
     assert f"vectors: 2 of 2 numbers in {path}, with 1 of the 12 words (8.3%)" in output
     assert run_command(words) == 0
-    assert "the word vectors of vectors.txt" in (run / "best" / "README.md").read_text()
+    card = (run / "best" / "README.md").read_text()
+    assert "the word vectors of vectors.txt" in card and "| embedding size | 2 |" in card
+    assert f"| vectors | vectors.txt, sha256 {file_sha256(path)} |" in card
     path.write_text("green 1 2\nnowhere 5 7\n")
     status, _, errors = forked("train.classify", "--resume", "--output-dir", str(run))
     assert status == 2 and "vectors_sha256" in errors
