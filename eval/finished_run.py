@@ -5,7 +5,6 @@ all, and they must agree with each other.
 """
 
 import json
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -100,7 +99,8 @@ def read_run(folder: Path) -> FinishedRun:
     updates, evals = _read_log(folder / "log.jsonl")
     try:
         per_epoch = round(evals[-1]["update"] / evals[-1]["epoch"])
-        total = _planned_updates(options, per_epoch)
+        plan = _plan(options, per_epoch)
+        total = plan.total_updates
         metrics = read_object(folder / "metrics.json", "the scores of a run")
         told = [metrics.get(key) for key in ("loss", BEST_BY[task])]
         same = [line for line in evals if [line["loss"], line[BEST_BY[task]]] == told]
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> FinishedRun:
         best_update, best_epoch = same[0]["update"], float(same[0]["epoch"])
         made, scored = updates[-1]["update"], evals[-1]["update"]
         if not (made == scored == total) and not (
-            made == scored and _ended_early(options, best_update, made, per_epoch)
+            made == scored and _ended_early(options, plan, best_update, made)
         ):
             raise ValueError(
                 f"{folder} is not finished (update {made} of {total}): {_go_on(folder, task)}"
@@ -162,15 +162,15 @@ def _read_log(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return found["update"], found["eval"]
 
 
-def _planned_updates(options: Mapping[str, Any], per_epoch: int) -> int:
+def _plan(options: Mapping[str, Any], per_epoch: int) -> BatchPlan:
     plan = BatchPlan(per_epoch, 1, 1, options["epochs"], 0)  # whose items are updates
-    return plan.ending_after(options.get("updates", 0)).total_updates
+    return plan.ending_after(options.get("updates", 0))
 
 
-def _ended_early(options: Mapping[str, Any], best: int, made: int, per_epoch: int) -> bool:
-    """Whether --patience ended it: train.classify's own rule."""
+def _ended_early(options: Mapping[str, Any], plan: BatchPlan, best: int, made: int) -> bool:
+    """Whether --patience ended it."""
     patience = options.get("patience", 0)
-    return bool(patience) and made // per_epoch - math.ceil(best / per_epoch) >= patience
+    return bool(patience) and plan.epochs_without_gain(best, made) >= patience
 
 
 def epoch_seconds(updates: Sequence[Mapping[str, Any]], per_epoch: int) -> float:
