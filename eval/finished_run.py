@@ -78,22 +78,7 @@ def read_run(folder: Path) -> FinishedRun:
         ValueError: it is none, is of another command, did not come to its end, or holds files that
             are damaged or of different runs.
     """
-    if not (folder / "options.json").is_file():
-        raise ValueError(f"{folder} is not a run folder (it has no options.json)")
-    saved = read_object(folder / "options.json", "the options of a run")
-    options, inputs, changes = (saved.get(name) for name in ("options", "inputs", "changes"))
-    changes = changes or []
-    if (
-        not isinstance(options, dict)
-        or not isinstance(inputs, dict)
-        or "seed" not in options
-        or not isinstance(changes, list)
-        or not all(isinstance(change, dict) for change in changes)
-    ):
-        raise ValueError(f"{folder / 'options.json'} is damaged: it lacks options of a run")
-    task = CLASSIFY if "clean" in options else SQUAD if "null_threshold" in options else ""
-    if not task:
-        raise ValueError(f"{folder} is no run of train.classify or train.squad, which can compare")
+    task, options, inputs, changes = _read_options(folder)
     if not (folder / "metrics.json").exists():
         raise ValueError(f"{folder} is not finished: {_go_on(folder, task)}")
     updates, evals = _read_log(folder / "log.jsonl")
@@ -138,6 +123,27 @@ def read_run(folder: Path) -> FinishedRun:
         best_epoch=best_epoch,
         epoch_seconds=seconds,
     )
+
+
+def _read_options(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any], list[Any]]:
+    """Task, options, inputs and changes of options.json."""
+    if not (folder / "options.json").is_file():
+        raise ValueError(f"{folder} is not a run folder (it has no options.json)")
+    saved = read_object(folder / "options.json", "the options of a run")
+    options, inputs, changes = (saved.get(name) for name in ("options", "inputs", "changes"))
+    changes = changes or []
+    if (
+        not isinstance(options, dict)
+        or not isinstance(inputs, dict)
+        or "seed" not in options
+        or not isinstance(changes, list)
+        or not all(isinstance(change, dict) for change in changes)
+    ):
+        raise ValueError(f"{folder / 'options.json'} is damaged: it lacks options of a run")
+    task = CLASSIFY if "clean" in options else SQUAD if "null_threshold" in options else ""
+    if not task:
+        raise ValueError(f"{folder} is no run of train.classify or train.squad, which can compare")
+    return task, options, inputs, changes
 
 
 def _go_on(folder: Path, task: str) -> str:
