@@ -79,9 +79,11 @@ def step_sides(folder: Path, batches: int) -> dict[str, Callable[[int], None]]:
     def chosen(number: int) -> Ints:
         return np.random.default_rng(number).permutation(len(texts))[: batches * BATCH_SIZE]
 
+    features = as_features(texts, np.arange(len(texts)))
+
     def peer_round(number: int, padding: str | bool) -> None:
         collator = transformers.DataCollatorWithPadding(peer_tokenizer, padding=padding)
-        peer(as_features(texts, chosen(number)), collator)
+        peer([features[t] for t in chosen(number).tolist()], collator)
 
     return {
         "ours": lambda number: ours(chosen(number)),

@@ -65,6 +65,13 @@ class BatchPlan:
         """The pass that an update (counted from 0) belongs to, counted from 0."""
         return update // self.updates_per_epoch
 
+    def epochs_without_gain(self, best: int, update: int) -> int:
+        """Whole epochs that have passed until after `update` since the one with the update `best`.
+
+        An epoch in the middle of which the best was found does not count.
+        """
+        return update // self.updates_per_epoch - -(-best // self.updates_per_epoch)
+
     def ends_epoch(self, update: int) -> bool:
         """Whether an update is the last of its pass, or of the training."""
         return (update + 1) % self.updates_per_epoch == 0 or update + 1 == self.total_updates
@@ -144,7 +151,7 @@ class LabelledTexts:
     """Texts as token ids, with their classes; text t owns [bounds[t], bounds[t + 1]) of the ids.
 
     Attributes:
-        ids: (M,) int64, [CLS] and [SEP] of every text included.
+        ids: (M,) int64, of word pieces, [CLS] and [SEP] included, or of a baseline's terms.
         bounds: (R + 1,) int64.
         labels: (R,) int64.
         cut: texts that were longer than max_length.

@@ -159,12 +159,40 @@ def parse(
     Raises:
         UsageError: unknown flag, missing or malformed value, or a `__post_init__` check.
     """
+    return options_class(**_read(options_class, argv, prog, description, epilog, defaults))
+
+
+def given_values(
+    options_class: type[Any], argv: Sequence[str], *, prog: str, description: str, epilog: str = ""
+) -> dict[str, Any]:
+    """The values that a command line itself gives, each read, but not checked with each other.
+
+    A command whose defaults depend on them (`parse` takes the arguments with those) reads them
+    first.
+
+    Raises:
+        UsageError: unknown flag, missing or malformed value.
+    """
+    values = _read(options_class, argv, prog, description, epilog, None)
+    given = explicit(options_class, argv)
+    positional = {f.name for f in dataclasses.fields(options_class) if f.metadata["positional"]}
+    return {n: v for n, v in values.items() if n in given or (n in positional and v)}
+
+
+def _read(
+    options_class: type[Any],
+    argv: Sequence[str],
+    prog: str,
+    description: str,
+    epilog: str,
+    defaults: dict[str, Any] | None,
+) -> dict[str, Any]:
     made = parser(prog, description, epilog)
     groups: dict[str, Any] = {"options": made}  # beside --help
     hints = typing.get_type_hints(options_class)
     # A command's own options first, then those it inherits.
     own = options_class.__annotations__
-    ordered = sorted(dataclasses.fields(options_class), key=lambda field: field.name not in own)  # type: ignore[arg-type]
+    ordered = sorted(dataclasses.fields(options_class), key=lambda field: field.name not in own)
     for field in ordered:
         flag = "--" + field.name.replace("_", "-")
         meta = field.metadata
@@ -193,8 +221,7 @@ def parse(
     made.refuse_unknown(unknown)
     given = vars(values)
     given.pop("debug")
-    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-    return options_class(**given)
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
 
 
 def _without_aliases(options_class: type[Any], argv: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from data.command import UsageError
 from data.corpus import find_texts, read_documents
 from data.tokenization import Tokenizer
+from minibert.files import file_sha256
 from minibert.locks import lock_file
 
 FORMAT = 1
@@ -83,7 +84,7 @@ def tokenize_corpus(
     paths = find_texts(texts)
     inputs = {
         "format": FORMAT,
-        "texts_sha256": [_sha256(path) for path in paths],
+        "texts_sha256": [file_sha256(path) for path in paths],
         "tokenizer_sha256": _tokenizer_sha256(tokenizer),
     }
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:24]
@@ -94,7 +95,7 @@ def tokenize_corpus(
         if (found := _open(place, inputs, tokenizer, names)) is not None:
             return found
         counts = _write_tokens(place, read_documents(paths), tokenizer, jobs)
-        sidecar = {**inputs, "names": names, "counts": counts, "sha256": _sha256(place)}
+        sidecar = {**inputs, "names": names, "counts": counts, "sha256": file_sha256(place)}
         with _whole_file(place.with_suffix(".json")) as file:
             file.write((json.dumps(sidecar, indent=2) + "\n").encode())
         made = _open(place, inputs, tokenizer, names)
@@ -109,7 +110,7 @@ def _open(
     try:
         sidecar = json.loads(place.with_suffix(".json").read_bytes())
         if {name: sidecar[name] for name in inputs} == inputs:
-            if _sha256(place) == sidecar["sha256"]:
+            if file_sha256(place) == sidecar["sha256"]:
                 ids = np.memmap(place, _dtype(tokenizer), "r")
                 counts = sidecar["counts"]
                 return TokenFile(place, ids, tokenizer.sep_id, counts, sidecar["sha256"], names)
@@ -256,11 +257,6 @@ def _whole_file(place: Path) -> Iterator[IO[bytes]]:
         os.replace(draft, place)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tokenizer_sha256(tokenizer: Tokenizer) -> str:

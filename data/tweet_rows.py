@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from data.encoding import split_lines
+from data.ledger import listed
 from minibert.strict_json import parse_object, shown
 
 TEXT_COLUMNS = ("text", "tweet", "tweet_text", "full_text", "content", "message", "sentence")
 LABEL_COLUMNS = ("label", "labels", "class", "sentiment", "stance", "target", "category")
 MOST_CHARACTERS = csv.field_size_limit()  # of a text: 131,072; more are a sign of an open quote
-LISTED = 6  # names in a message
 
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(?:\.0+)?")  # pandas writes 1.0 beside a gap
 
@@ -100,7 +100,7 @@ def _choose_columns(
             much = f"{len(fitting)} columns" if fitting else "no column"
             sought = shown(chosen) if chosen else f"for the {what} ({candidates[0]}, ...)"
             raise ValueError(
-                f"{path}: line {line} has {much} {sought} among {listed(names)}; name one with "
+                f"{path}: line {line} has {much} {sought} among {quoted(names)}; name one with "
                 f"--{what}-column"
             )
         places.append(fitting[0])
@@ -112,9 +112,9 @@ def _choose_columns(
     return places[0], places[1]
 
 
-def listed(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
     """Names for a message, not all of many."""
-    return ", ".join(map(shown, names[:LISTED])) + (", ..." if len(names) > LISTED else "")
+    return listed([shown(name) for name in names])
 
 
 def as_whole_number(label: str) -> str | None:

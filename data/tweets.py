@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from data.command import UsageError, option
 from data.encoding import ENCODINGS, read_utf8
-from data.tweet_rows import as_whole_number, listed, open_rows
+from data.tweet_rows import as_whole_number, open_rows, quoted
 from minibert.strict_json import shown
 
 if TYPE_CHECKING:
@@ -174,30 +174,8 @@ def read_tweets(
             )
     if not texts:
         raise ValueError(f"{path} holds no tweets, only the names of its columns; expected rows")
-    called = dict(class_names or {})
-    if label_names is None:
-        labels = _in_order(found)
-        if unknown := [label for label in called if label not in labels]:
-            raise ValueError(
-                f"--class-names names the label {shown(unknown[0])}, but {path} has only "
-                f"{listed(labels)}"
-            )
-        names = tuple(called.get(label, label) for label in labels)
-        if len(set(names)) < len(names):
-            raise ValueError(f"two classes would have one name: {listed(names)}")
-    else:
-        names = tuple(label_names)
-    classes = []
-    for label, number in found.items():
-        same = (label, as_whole_number(label) or label)
-        name = next((n for n in (*map(called.get, same), *same) if n in names), None)
-        if name is None:
-            raise ValueError(
-                f"{path}: line {lines[numbers.index(number)]} has the label {shown(label)}, "
-                f"expected one of the training file's: {listed(names)} (--class-names tells what "
-                "labels are called)"
-            )
-        classes.append(names.index(name))
+    firsts = {label: lines[numbers.index(number)] for label, number in found.items()}
+    names, classes = _name_classes(path, firsts, label_names, class_names or {})
     import numpy as np
 
     return TweetData(
@@ -210,6 +188,59 @@ def read_tweets(
         label_column=rows.label_column,
         blank_lines=rows.blank_lines,
     )
+
+
+def _name_classes(
+    path: Path,
+    firsts: Mapping[str, int],
+    label_names: Sequence[str] | None,
+    called: Mapping[str, str],
+) -> tuple[tuple[str, ...], list[int]]:
+    """The classes of a file, and which of them each of its labels is.
+
+    Args:
+        path: for messages.
+        firsts: label as in the file -> the line where it first stands.
+        label_names: as of `read_tweets`.
+        called: label of a file -> name of its class.
+
+    Returns:
+        C names, and the class of each of `firsts`.
+
+    Raises:
+        ValueError: a label that is no class, or a name of none.
+    """
+    if label_names is None:
+        labels = _in_order(firsts)
+        if unknown := [label for label in called if label not in labels]:
+            raise ValueError(
+                f"--class-names names the label {shown(unknown[0])}, but {path} has only "
+                f"{quoted(labels)}"
+            )
+        names = tuple(called.get(label, label) for label in labels)
+        if len(set(names)) < len(names):
+            raise ValueError(f"two classes would have one name: {quoted(names)}")
+    else:
+        names = tuple(label_names)
+        if stray := [
+            label for label, name in called.items() if label not in names and name not in names
+        ]:
+            raise ValueError(
+                f"--class-names calls the label {shown(stray[0])} {shown(called[stray[0]])}, but "
+                f"the classes are {quoted(names)}; leave it out"
+            )
+    classes = []
+    for label, line in firsts.items():
+        same = (label, as_whole_number(label) or label)
+        name = next((n for n in (*map(called.get, same), *same) if n in names), None)
+        if name is None:
+            raise ValueError(
+                f"{path}: line {line} has the label {shown(label)}, "
+                f"expected one of the training file's: {quoted(names)} (--class-names tells what "
+                "labels are called)"
+            )
+        classes.append(names.index(name))
+    return names, classes
 
 
 def read_class_names(text: str) -> dict[str, str]:

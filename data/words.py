@@ -137,9 +137,16 @@ class Words:
         write_file(folder / WORDS_FILE, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """The contents of words.json."""
+        """The contents of words.json.
+
+        A word that is not Unicode text (half of a pair of surrogates, as "\\ud83d" in a JSON file
+        leaves it) cannot be written as UTF-8: all that is not ASCII is escaped then.
+        """
         values = {"ngrams": self.ngrams, "words": list(self.ids)}
-        return (json.dumps(values, ensure_ascii=False, indent=0) + "\n").encode()
+        try:
+            return (json.dumps(values, ensure_ascii=False, indent=0) + "\n").encode()
+        except UnicodeEncodeError:
+            return (json.dumps(values, indent=0) + "\n").encode()
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Words":

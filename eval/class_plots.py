@@ -114,7 +114,7 @@ def confusion_picture(confusion: "Integers", names: Sequence[str], path: str | P
         return None
     axes = figure.subplots()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    any_text = confusion.any(1)  # of a class without texts there are no shares
+    any_text = confusion.sum(1) > 0  # of a class without texts there are no shares
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:  # of more, no number could be read
         for row, column in np.ndindex(confusion.shape):

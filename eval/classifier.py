@@ -102,7 +102,7 @@ def load_classifier(name: str, device: torch.device) -> Trained:
     folder = files.folder
     settings = ClassifierSettings.from_folder(folder)
     kind = read_object(folder / "config.json", "a model's config.json").get("model_type")
-    if kind in KINDS:
+    if isinstance(kind, str) and kind in KINDS:
         baseline = KINDS[kind].from_pretrained(folder).to(device)
         words = Words.from_folder(folder)
         words.require_size(baseline.config.vocab_size, folder)

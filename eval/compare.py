@@ -4,8 +4,6 @@ python -m eval.compare runs/a runs/b                 classifiers, or SQuAD runs
 python -m eval.compare runs/raw-? runs/light-?       seeds of two settings: mean, deviation
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +71,10 @@ class CompareOptions:
         if self.baseline is not None and Path(self.baseline).resolve() not in places:
             raise UsageError(f"--baseline {self.baseline} is none of the runs that are compared")
         for flag, path in (("--csv", self.csv), ("--json", self.json)):
-            if path and Path(path).resolve().parent in places:
+            if path and any(place in Path(path).resolve().parents for place in places):
                 raise UsageError(f"{flag} {path} lies in a run folder; write it elsewhere")
+        if self.csv and self.json and Path(self.csv).resolve() == Path(self.json).resolve():
+            raise UsageError(f"--csv and --json are both {self.csv}; write one of them elsewhere")
 
 
 def main(argv: list[str]) -> int:
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
     from eval.compare_tables import records
     from eval.prediction_files import check_file, write_json
     from eval.run_groups import group_runs
-    from eval.text_table import as_markdown, as_text
+    from eval.text_table import as_csv, as_markdown, as_text
     from minibert.files import write_file
 
     for flag, path in (("--csv", options.csv), ("--json", options.json)):
@@ -238,15 +238,6 @@ def make_rows(
         shared = leave_out_shared(group, own) if options.leave_out_shared else None
         rows.append(Row(group, apart, shared))
     return rows
-
-
-def as_csv(records: "Sequence[Mapping[str, object]]") -> str:
-    """Records as CSV, the names first; what has no value is empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys(key for r in records for key in r)))
-    writer.writeheader()
-    writer.writerows(records)
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import Any
 from eval.dev_items import Difference
 from eval.finished_run import CLASSIFY, SQUAD
 from eval.paired import Interval
-from eval.run_groups import Group, Spread, differing, pooled_deviations
+from eval.run_groups import Group, differing, pooled_deviations
 from eval.shared_texts import Shared
+from eval.spread import Spread
 from eval.text_table import Column
 
 # score of metrics.json -> its heading and decimals

@@ -5,7 +5,7 @@ questions. Both must give the scores of metrics.json, else something here is of 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,7 @@ def _in_points(interval: Interval) -> Interval:
 
 def macro_f1_difference(
     labels: Ints, first: Sequence[Ints], second: Sequence[Ints], classes: int
-) -> Any:
+) -> Callable[[Ints], float]:
     """The measure for `bootstrap_difference`: mean macro-F1 of some runs minus that of others.
 
     Resampled thousands of times, texts that all runs treat alike are counted together.

@@ -5,7 +5,6 @@ all, and they must agree with each other.
 """
 
 import json
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ BEST_BY = {CLASSIFY: "macro_f1", SQUAD: "f1"}  # the score that chooses the best
 _NO_SETTINGS = frozenset(
     (
         "seed threads device save_every keep_checkpoints demo train_file dev_file model revision "
-        "from_scratch epochs updates"
+        "from_scratch epochs updates vectors"
     ).split()
 )
 SLOWEST = 0.005  # items a second that the log, with two decimals, tells from none
@@ -79,28 +78,14 @@ def read_run(folder: Path) -> FinishedRun:
         ValueError: it is none, is of another command, did not come to its end, or holds files that
             are damaged or of different runs.
     """
-    if not (folder / "options.json").is_file():
-        raise ValueError(f"{folder} is not a run folder (it has no options.json)")
-    saved = read_object(folder / "options.json", "the options of a run")
-    options, inputs, changes = (saved.get(name) for name in ("options", "inputs", "changes"))
-    changes = changes or []
-    if (
-        not isinstance(options, dict)
-        or not isinstance(inputs, dict)
-        or "seed" not in options
-        or not isinstance(changes, list)
-        or not all(isinstance(change, dict) for change in changes)
-    ):
-        raise ValueError(f"{folder / 'options.json'} is damaged: it lacks options of a run")
-    task = CLASSIFY if "clean" in options else SQUAD if "null_threshold" in options else ""
-    if not task:
-        raise ValueError(f"{folder} is no run of train.classify or train.squad, which can compare")
+    task, options, inputs, changes = _read_options(folder)
     if not (folder / "metrics.json").exists():
         raise ValueError(f"{folder} is not finished: {_go_on(folder, task)}")
     updates, evals = _read_log(folder / "log.jsonl")
     try:
         per_epoch = round(evals[-1]["update"] / evals[-1]["epoch"])
-        total = _planned_updates(options, per_epoch)
+        plan = _plan(options, per_epoch)
+        total = plan.total_updates
         metrics = read_object(folder / "metrics.json", "the scores of a run")
         told = [metrics.get(key) for key in ("loss", BEST_BY[task])]
         same = [line for line in evals if [line["loss"], line[BEST_BY[task]]] == told]
@@ -112,7 +97,7 @@ def read_run(folder: Path) -> FinishedRun:
         best_update, best_epoch = same[0]["update"], float(same[0]["epoch"])
         made, scored = updates[-1]["update"], evals[-1]["update"]
         if not (made == scored == total) and not (
-            made == scored and _ended_early(options, best_update, made, per_epoch)
+            made == scored and _ended_early(options, plan, best_update, made)
         ):
             raise ValueError(
                 f"{folder} is not finished (update {made} of {total}): {_go_on(folder, task)}"
@@ -140,6 +125,27 @@ def read_run(folder: Path) -> FinishedRun:
     )
 
 
+def _read_options(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any], list[Any]]:
+    """Task, options, inputs and changes of options.json."""
+    if not (folder / "options.json").is_file():
+        raise ValueError(f"{folder} is not a run folder (it has no options.json)")
+    saved = read_object(folder / "options.json", "the options of a run")
+    options, inputs, changes = (saved.get(name) for name in ("options", "inputs", "changes"))
+    changes = changes or []
+    if (
+        not isinstance(options, dict)
+        or not isinstance(inputs, dict)
+        or "seed" not in options
+        or not isinstance(changes, list)
+        or not all(isinstance(change, dict) for change in changes)
+    ):
+        raise ValueError(f"{folder / 'options.json'} is damaged: it lacks options of a run")
+    task = CLASSIFY if "clean" in options else SQUAD if "null_threshold" in options else ""
+    if not task:
+        raise ValueError(f"{folder} is no run of train.classify or train.squad, which can compare")
+    return task, options, inputs, changes
+
+
 def _go_on(folder: Path, task: str) -> str:
     return f"go on with python -m train.{task} --resume --output-dir {folder}"
 
@@ -162,15 +168,15 @@ def _read_log(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return found["update"], found["eval"]
 
 
-def _planned_updates(options: Mapping[str, Any], per_epoch: int) -> int:
+def _plan(options: Mapping[str, Any], per_epoch: int) -> BatchPlan:
     plan = BatchPlan(per_epoch, 1, 1, options["epochs"], 0)  # whose items are updates
-    return plan.ending_after(options.get("updates", 0)).total_updates
+    return plan.ending_after(options.get("updates", 0))
 
 
-def _ended_early(options: Mapping[str, Any], best: int, made: int, per_epoch: int) -> bool:
-    """Whether --patience ended it: train.classify's own rule."""
+def _ended_early(options: Mapping[str, Any], plan: BatchPlan, best: int, made: int) -> bool:
+    """Whether --patience ended it."""
     patience = options.get("patience", 0)
-    return bool(patience) and made // per_epoch - math.ceil(best / per_epoch) >= patience
+    return bool(patience) and plan.epochs_without_gain(best, made) >= patience
 
 
 def epoch_seconds(updates: Sequence[Mapping[str, Any]], per_epoch: int) -> float:
@@ -206,6 +212,8 @@ def _settings(
         "dev-file": _file(options.get("dev_file"), inputs.get("dev_sha256")),
         "epochs": Setting(f"{epochs:.3g}", f"{epochs:.9g}"),
     }
+    if options.get("vectors"):
+        named["vectors"] = _file(options["vectors"], inputs.get("vectors_sha256"))
     for name, value in options.items():
         if name not in _NO_SETTINGS:
             named[name.replace("_", "-")] = _value(value)

@@ -76,7 +76,7 @@ def training_curves(log_lines: Iterable[Mapping[str, Any]], path: str | Path) ->
         axes["rate"].set_ylim(bottom=0)
     last = axes[panels[-1]]
     last.set_xlabel("update (optimizer steps)")
-    last.xaxis.get_major_locator().set_params(integer=True)
+    last.locator_params(axis="x", integer=True)
     last.set_xlim(0, max(x["update"] for x in updates + evals) * 1.02)
     return save_figure(figure, path)
 

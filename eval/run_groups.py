@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.finished_run import FinishedRun, Setting
-from eval.spread import Spread as Spread
+from eval.spread import Spread
+
+# What an option has where it does nothing. A run that is older than the option lacks it, which is
+# the same.
+DOES_NOTHING = frozenset(("-", "0", "off"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +54,14 @@ def group_runs(runs: Sequence[FinishedRun], *, each: bool = False) -> list[Group
         runs: as they were given.
         each: every run alone.
     """
+    young = {name for run in runs for one in runs for name in run.settings.keys() - one.settings}
     alike: dict[object, list[FinishedRun]] = {}
     for number, run in enumerate(runs):
-        settings = {name: setting.identity for name, setting in run.settings.items()}
+        settings = {
+            name: setting.identity
+            for name, setting in run.settings.items()
+            if name not in young or setting.identity not in DOES_NOTHING
+        }
         key = number if each else tuple(sorted(settings.items()))
         alike.setdefault(key, []).append(run)
     lists: list[list[FinishedRun]] = []
@@ -111,7 +120,9 @@ def differing(groups: Sequence[Group]) -> dict[str, list[str]]:
     found = {}
     for name in dict.fromkeys(name for run in runs for name in told[run]):
         values = {run: told[run].get(name, Setting("-", "-")) for run in runs}
-        if len({value.identity for value in values.values()}) > 1:
+        kinds = {value.identity for value in values.values()}
+        absent = any(name not in told[run] for run in runs)
+        if len(kinds) > 1 and not (absent and kinds <= DOES_NOTHING):
             texts = _texts(values)
             found[name] = [
                 ", ".join(dict.fromkeys(texts[run] for run in group.runs)) for group in groups

@@ -11,7 +11,9 @@ from data.cleaning import CleaningOptions
 from data.tweets import ReadingOptions, find_shared
 from eval.dev_items import DevItems, class_scores
 from eval.finished_run import FinishedRun
-from eval.run_groups import Group, Spread
+from eval.run_groups import Group
+from eval.spread import Spread
+from minibert.files import file_sha256
 
 OptionsT = TypeVar("OptionsT")
 
@@ -48,15 +50,12 @@ def leave_out_shared(group: Group, items: Sequence[DevItems]) -> Shared:
         raise ValueError(f"{run.folder / 'options.json'} is damaged: {error}") from None
     train = reading.read(train_file)
     dev = reading.read(dev_file, train.label_names)
-    gold = {
-        str(line): train.label_names[label]
-        for line, label in zip(dev.lines.tolist(), dev.labels.tolist(), strict=True)
-    }
-    if gold != items[0].gold:
-        raise ValueError(
-            f"{dev_file} is not what {run.folder} was scored on, its lines or labels have changed; "
-            "bring the file back"
-        )
+    for name, file in (("train", train_file), ("dev", dev_file)):
+        if file_sha256(file) != run.settings[f"{name}-file"].identity:
+            raise ValueError(
+                f"{file} is not the {name} file of {run.folder}, its content has changed; bring "
+                "the file back"
+            )
     raw = find_shared(dev, train)
     cleaned = find_shared(
         replace(dev, texts=cleaning.clean(dev.texts)),

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from minibert.config import CELLS, MOST_LAYERS
 from minibert.files import write_file
 from minibert.labels import check_labels, read_labels
 from minibert.packing import PackedBatch
@@ -20,9 +21,7 @@ from minibert.strict_json import read_object, shown
 from minibert.weights import read_tensors
 
 PREFIX = "minibert-"  # of their model types
-CELLS = ("lstm", "gru")
 _MOST = 10_000_000  # words, or numbers of a word or a layer
-_MOST_LAYERS = 64
 _KEYS = {"architectures", "model_type", "id2label", "label2id"}
 
 
@@ -60,7 +59,7 @@ class BaselineConfig:
             "vocab_size": _is_size(self.vocab_size, 1, _MOST),
             "embedding_size": _is_size(self.embedding_size, 0, _MOST),
             "hidden_size": _is_size(self.hidden_size, 0, _MOST),
-            "num_hidden_layers": _is_size(self.num_hidden_layers, 0, _MOST_LAYERS),
+            "num_hidden_layers": _is_size(self.num_hidden_layers, 0, MOST_LAYERS),
             "cell": self.cell in CELLS,
             "skip_connections": isinstance(self.skip_connections, bool),
             "dropout": type(self.dropout) in (int, float) and 0 <= self.dropout < 1,

@@ -53,16 +53,15 @@ class SoftmaxRegression(Baseline):
             (M,) int64 ids, each once a text; (M,) float their values; (B,) int64 where each text's
             begin.
         """
-        size, device = self.config.vocab_size, batch.input_ids.device
-        texts = torch.arange(batch.num_sequences, device=device)
+        size = self.config.vocab_size
         keys, counts = torch.unique(
-            texts.repeat_interleave(batch.cu_seqlens.diff()) * size + batch.input_ids,
-            return_counts=True,
+            batch.sequence_index * size + batch.input_ids, return_counts=True
         )  # (M,) each, by text and id
         rows, ids = keys // size, keys % size
         values = (1 + counts.to(self.idf.dtype).log()) * self.idf[ids]
         squares = values.new_zeros(batch.num_sequences).index_add(0, rows, values * values)
         norms = squares.sqrt().clamp(min=torch.finfo(values.dtype).tiny)  # 0 where all is unknown
+        texts = torch.arange(batch.num_sequences, device=rows.device)
         return ids, values / norms[rows], torch.searchsorted(rows, texts)
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -138,10 +137,9 @@ class RecurrentNet(Baseline):
         scores = self.query(torch.tanh(self.attention(hidden))).squeeze(-1)  # (N,)
         padded = batch.pad(scores, torch.finfo(scores.dtype).min)  # (B, T), one number a word
         weights = batch.unpad(padded.softmax(-1))  # (N,)
-        texts = batch.padded_index // batch.padded_length  # (N,)
         weighted = weights[:, None] * hidden  # float32 also under autocast, as softmax's result is
         sums = weighted.new_zeros(batch.num_sequences, hidden.shape[1])
-        return sums.index_add(0, texts, weighted)
+        return sums.index_add(0, batch.sequence_index, weighted)
 
 
 def by_step(batch: PackedBatch) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,9 @@ ACTIVATIONS = (
 )
 FAMILIES = ("bert", "distilbert")
 
+# Of the baselines: here, where the command line can read them without torch.
+CELLS = ("lstm", "gru")
+MOST_LAYERS = 64
 # The largest sizes believed: a model of 10^9 layers would be built until memory ends.
 _MOST = {
     "vocab_size": 10_000_000,

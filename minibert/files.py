@@ -4,6 +4,7 @@ Everything that a run, a prediction or a saved model leaves behind is written by
 Imports neither torch nor anything of ours, so that every package and every command may use it.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def refuse_pipe(what: str, path: Path) -> None:
             f"{what} {path} is a pipe or a device, which gives its content once, but it is read "
             "twice; save it as a file and name that"
         )
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content, hexadecimal, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_file(path: Path, content: bytes) -> None:

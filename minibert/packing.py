@@ -19,7 +19,7 @@ class PackedBatch:
     """The real tokens of a batch and where its sequences begin.
 
     Attributes:
-        input_ids: (N,) int64, word-piece ids.
+        input_ids: (N,) int64, ids of word pieces; of words or terms, for a baseline.
         token_type_ids: (N,) int64, 0 in the first segment, 1 in the second.
         position_ids: (N,) int64, the column that each token would have in a padded (B, T) matrix,
             which is also its position in the sequence for the position embedding.
@@ -176,16 +176,20 @@ class PackedBatch:
         return self.num_tokens == self.num_sequences * self.padded_length
 
     @cached_property
-    def padded_index(self) -> Tensor:
-        """(N,) int64: the place of each token in a flattened (B * T,) padded matrix."""
+    def sequence_index(self) -> Tensor:
+        """(N,) int64: the sequence that each token is of."""
         device = self.cu_seqlens.device
         # output_size spares a GPU the wait for the sum of the lengths.
-        row = torch.repeat_interleave(
+        return torch.repeat_interleave(
             torch.arange(self.num_sequences, device=device),
             self.cu_seqlens.diff().to(torch.int64),
             output_size=self.num_tokens,
         )
-        return row * self.padded_length + self.position_ids
+
+    @cached_property
+    def padded_index(self) -> Tensor:
+        """(N,) int64: the place of each token in a flattened (B * T,) padded matrix."""
+        return self.sequence_index * self.padded_length + self.position_ids
 
     @cached_property
     def padding_mask(self) -> Tensor:

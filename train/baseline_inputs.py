@@ -15,9 +15,9 @@ from data.words import Words, inverse_document_frequencies, split_texts
 from eval.classifier import ClassifierSettings
 from minibert.baseline_model import PREFIX, Baseline, BaselineConfig
 from minibert.baselines import KINDS, SoftmaxRegression
+from minibert.files import file_sha256, refuse_pipe
 from train.classify_options import MAX_LENGTH, ClassifyOptions
 from train.classify_start import LabelledFile, Start
-from train.environment import file_sha256
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def start_baseline(options: ClassifyOptions, train: LabelledFile, dev: LabelledF
 def _read_vectors(options: ClassifyOptions, words: Words) -> _Vectors | None:
     if not options.vectors:
         return None
+    refuse_pipe("--vectors", Path(options.vectors))
     values, found, lines = read_vectors(Path(options.vectors), words.ids, len(words))
     told = (
         f"vectors: {lines} of {values.shape[1]} numbers in {options.vectors}, with "
@@ -117,7 +118,7 @@ def _make_model(
         return SoftmaxRegression(config, torch.from_numpy(idf))
     model = kind(config)
     if vectors is not None:
-        rows = dict(model.named_parameters())["embedding.weight"]
+        rows = model.get_parameter("embedding.weight")
         rows.data[vectors.found] = vectors.values[vectors.found]
     return model
 

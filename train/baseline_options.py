@@ -1,6 +1,5 @@
 """Options of the baselines of `python -m train.classify`, and what each of them has by default."""
 
-import math
 import warnings
 from collections.abc import Set
 from dataclasses import dataclass
@@ -8,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, option
+from data.options import check_range
+from data.words import MOST_NGRAMS
+from minibert.config import CELLS, MOST_LAYERS
 
-CELLS = ("lstm", "gru")
+MOST_SIZE = 10_000  # numbers of a word or of a hidden layer
 # --model -> the options that take other values than BERT's; those of the baselines alone also say
 # which of them the kind has. Tuned on nine tenths of the training file of docs/results.md.
 BASELINES: dict[str, dict[str, Any]] = {
@@ -57,15 +59,12 @@ class BaselineOptions:
         Raises:
             UsageError: naming the flag.
         """
-        ranges = {
-            "min_texts": (1, math.inf), "max_words": (0, math.inf), "ngrams": (1, 5),
-            "embedding_size": (1, 10_000), "hidden_size": (1, 10_000), "layers": (1, 64),
-        }  # fmt: skip
-        for name, (least, most) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
-                raise UsageError(f"{flag(name)} is {value}, expected {wanted}")
+        for name, least, most in (
+            ("min_texts", 1, None), ("max_words", 0, None), ("ngrams", 1, MOST_NGRAMS),
+            ("embedding_size", 1, MOST_SIZE), ("hidden_size", 1, MOST_SIZE),
+            ("layers", 1, MOST_LAYERS),
+        ):  # fmt: skip
+            check_range(name, getattr(self, name), least, most)
         if self.vectors == "":
             raise UsageError("--vectors is empty, expected the path of a file")
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from minibert.files import flush_folder
+from minibert.files import file_sha256, flush_folder
 from minibert.strict_json import parse_object
 from train.folders import flush_tree, replace_folder
 
@@ -85,8 +85,5 @@ def _digest(folder: Path) -> str:
         return ""
     total = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            total.update(
-                f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
+        total.update(f"{path.name} {file_sha256(path)}\n".encode())
     return total.hexdigest()

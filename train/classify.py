@@ -97,10 +97,8 @@ def ends_early(patience: int, plan: "BatchPlan", state: "TrainState") -> bool:
 
     A function of the saved state alone, so that a resumed run ends where it would have ended.
     """
-    if not patience or not state.best_update:
-        return False
-    best_epoch = -(-state.best_update // plan.updates_per_epoch)  # that ended then or later
-    return state.update // plan.updates_per_epoch - best_epoch >= patience
+    best = state.best_update
+    return bool(patience and best) and plan.epochs_without_gain(best, state.update) >= patience
 
 
 def evaluate(

@@ -6,6 +6,7 @@ from typing import Any
 from data.batches import BatchPlan
 from minibert.baseline_model import Baseline
 from minibert.files import write_file
+from train.baseline_options import BaselineOptions
 from train.checkpoint import TrainState
 from train.classify_inputs import Inputs
 from train.classify_options import ClassifyOptions
@@ -60,7 +61,7 @@ tags: [minibert, {kind}]
 | {start.unit} of a text | at most {start.settings.max_length} |
 | cleaning | {rules or "none"} |
 | seed | {options.seed} |
-
+{_baseline_rows(options, inputs)}
 On the dev file; accuracy, precision, recall and F1 in percent, the others from 0 to 1:
 
 | metric | value |
@@ -68,3 +69,18 @@ On the dev file; accuracy, precision, recall and F1 in percent, the others from 
 {scores}
 """
     write_file(folder / "README.md", card.encode())
+
+
+def _baseline_rows(options: ClassifyOptions, inputs: Inputs) -> str:
+    """Vocabulary and sizes of a baseline, "" of another model."""
+    if not isinstance(inputs.model, Baseline):
+        return ""
+    own = {name: getattr(options, name) for name in BaselineOptions.__annotations__}
+    if options.vectors:
+        own["embedding_size"] = inputs.model.config.embedding_size
+        own["vectors"] = f"{Path(options.vectors).name}, sha256 {inputs.identity['vectors_sha256']}"
+    return "".join(
+        f"| {name.replace('_', ' ')} | {value} |\n"
+        for name, value in own.items()
+        if value is not None
+    )

@@ -13,12 +13,11 @@ from data.ledger import listed, tweet_ledger
 from data.tweet_inspector import show_file, show_shared
 from data.tweets import TweetData
 from eval.classifier import ClassifierModel
-from minibert.files import refuse_pipe
+from minibert.files import file_sha256, refuse_pipe
 from train.baseline_inputs import start_baseline
 from train.baseline_options import BASELINES
 from train.classify_options import ClassifyOptions
 from train.classify_start import LabelledFile, Start, start_bert
-from train.environment import file_sha256
 from train.resuming import refuse_changed_inputs
 
 

@@ -1,10 +1,11 @@
 """The command line of `python -m train.classify`: its own options and those of a resumed run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 from data.cleaning import CleaningOptions
-from data.command import UsageError, explicit, option, parse
+from data.command import UsageError, given_values, option, parse
 from data.tweets import ReadingOptions
 from train.baseline_options import (
     BASELINES,
@@ -13,8 +14,7 @@ from train.baseline_options import (
     refuse_useless,
     warn_of_folder,
 )
-from train.options import TrainOptions, refuse_two_ends
-from train.squad_options import absolute, with_absolute_paths
+from train.options import TrainOptions, in_full, refuse_two_ends
 
 MAX_LENGTH = 80  # tokens, where no --max-length is given and the model has as many positions
 
@@ -92,34 +92,26 @@ def read_options(argv: list[str]) -> ClassifyOptions:
         UsageError: flags that are wrong, contradict each other, or would do nothing.
     """
     text = "Fine-tune BERT or DistilBERT, or train a baseline, to tell classes of texts apart."
-    options = parse(ClassifyOptions, argv, prog="train.classify", description=text, epilog=_EPILOG)
-    given = explicit(ClassifyOptions, argv)
-    defaults = BASELINES.get(options.model)
-    if options.resume:
-        from train.resuming import known_options, refuse_changes, saved_run
+    command = {"prog": "train.classify", "description": text, "epilog": _EPILOG}
+    given = _in_full(given_values(ClassifyOptions, argv, **command))
+    defaults = BASELINES.get(given.get("model", ""), {})
+    if given.get("resume") and given.get("output_dir"):
+        from train.resuming import options_to_resume
 
-        options = _in_full(options)
-        defaults = known_options(saved_run(Path(options.output_dir))["options"], ClassifyOptions)
-        refuse_changes(options, defaults, given)
-    if defaults is not None:
-        options = parse(ClassifyOptions, argv, prog="train.classify", description=text,
-                        defaults=defaults)  # fmt: skip
+        defaults = options_to_resume(ClassifyOptions, given)
+    options = parse(ClassifyOptions, argv, **command, defaults=defaults)
     for name in ("train_file", "dev_file"):
         if getattr(options, name) is None:
             raise UsageError(f"--{name.replace('_', '-')} is missing; name a file of tweets")
     if options.from_scratch and "model" in given:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
-    refuse_useless(options.model, given)
+    refuse_useless(options.model, given.keys())
     warn_of_folder(options.model)
-    refuse_two_ends(options, given)
-    return _in_full(options)
+    refuse_two_ends(options, given.keys())
+    return replace(options, **_in_full(vars(options)))
 
 
-def _in_full(options: ClassifyOptions) -> ClassifyOptions:
+def _in_full(values: Mapping[str, Any]) -> dict[str, Any]:
     """Local files named in full; the name of a baseline is none, whatever folder is called so."""
-    whole = with_absolute_paths(options)
-    return replace(
-        whole,
-        model=options.model if options.model in BASELINES else whole.model,
-        vectors=absolute(options.vectors) if options.vectors else None,
-    )
+    name = values.get("model")
+    return in_full(values) | ({"model": name} if name in BASELINES else {})

@@ -18,7 +18,7 @@ from train.model_inputs import describe_model, find_start, make_model, model_ide
 
 
 class Vocabulary(Protocol):
-    """What turns texts into ids: word pieces or words."""
+    """Word pieces or words, to be saved beside the model that knows them."""
 
     def save(self, folder: Path) -> None: ...
 

@@ -1,6 +1,5 @@
 """What the bits of a run may depend on: versions, threads, devices, the commit, the input files."""
 
-import hashlib
 import json
 import os
 import platform
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from minibert.files import file_sha256 as file_sha256
 from minibert.files import write_file
 from minibert.strict_json import parse_object, shown
 
@@ -98,9 +98,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,10 +10,10 @@ from torch import nn
 
 from data.tokenization import Tokenizer
 from minibert.config import BertConfig
+from minibert.files import file_sha256
 from minibert.hub import ModelFiles, find_model
 from minibert.shards import INDEX_FILE, SINGLE_FILE
 from minibert.task_model import TaskModel
-from train.environment import file_sha256
 from train.options import TrainOptions
 
 # With its weights these say what a run's model is.

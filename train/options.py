@@ -1,6 +1,10 @@
 """The options that every training command has; a command's own dataclass adds its data and task."""
 
+import os
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from data.command import UsageError, option
 
@@ -111,7 +115,28 @@ class TrainOptions:
             raise UsageError("--dry-run plans a new run; leave out --resume")
 
 
-def refuse_two_ends(options: TrainOptions, given: set[str]) -> None:
+def in_full(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options whose local files are named in full, so that a run can be resumed from any folder.
+
+    Args:
+        values: of all options, or of those that are given. A model may have a name instead.
+    """
+    files, folders = ("train_file", "dev_file", "vectors"), ("model", "from_scratch")
+    paths = {
+        name: absolute(value)
+        for name in (*files, *folders)
+        if (value := values.get(name)) and (name in files or Path(value).is_dir())
+    }
+    return {**values, **paths}
+
+
+def absolute(path: str) -> str:
+    """A path in full and without its .., unless one of them leads back through a link."""
+    plain, whole = os.path.abspath(path), Path(path).absolute()
+    return plain if os.path.realpath(plain) == os.path.realpath(whole) else str(whole)
+
+
+def refuse_two_ends(options: TrainOptions, given: Set[str]) -> None:
     """--epochs and --updates both say where a training ends.
 
     Args:

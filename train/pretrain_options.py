@@ -1,11 +1,12 @@
 """The command line of `python -m train.pretrain`: its own options and those of a resumed run."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data.command import UsageError, explicit, option, parse
+from data.command import UsageError, given_values, option, parse
 from minibert.hub import EMBEDDED
 from train.options import TrainOptions, refuse_two_ends
 
@@ -121,19 +122,16 @@ def read_options(argv: list[str]) -> PretrainOptions:
         UsageError: flags that are wrong, contradict each other, or would do nothing.
     """
     text = "Masked-LM pretraining on plain text, from random weights or from a model's."
-    options = parse(PretrainOptions, argv, prog="train.pretrain", description=text, epilog=_EPILOG)
-    given = explicit(PretrainOptions, argv) | ({"texts"} if options.texts else set())
-    options = with_absolute_paths(options)
-    if options.resume:
-        from train.resuming import known_options, refuse_changes, saved_run
+    command = {"prog": "train.pretrain", "description": text, "epilog": _EPILOG}
+    given = _in_full(given_values(PretrainOptions, argv, **command))
+    defaults: dict[str, Any] = {}
+    if given.get("resume") and given.get("output_dir"):
+        from train.resuming import options_to_resume
 
-        saved = known_options(saved_run(Path(options.output_dir))["options"], PretrainOptions)
-        saved["texts"] = tuple(saved.get("texts", ()))
-        refuse_changes(options, saved, given)
-        options = parse(PretrainOptions, argv, prog="train.pretrain", description=text,
-                        defaults=saved)  # fmt: skip
-        options = with_absolute_paths(options)
-    refuse_two_ends(options, given)
+        defaults = options_to_resume(PretrainOptions, given)
+    options = parse(PretrainOptions, argv, **command, defaults=defaults)
+    options = replace(options, **_in_full(vars(options)))
+    refuse_two_ends(options, given.keys())
     if not options.texts:
         raise UsageError("no text is named; name text files or folders of them")
     if bool(options.config) == bool(options.model):
@@ -146,16 +144,17 @@ def read_options(argv: list[str]) -> PretrainOptions:
     return options
 
 
-def with_absolute_paths(options: PretrainOptions) -> PretrainOptions:
+def _in_full(values: Mapping[str, Any]) -> dict[str, Any]:
     """Local files named in full, so that a run can be resumed from any folder."""
-    names = {"model"} | ({"config"} if options.config == EMBEDDED else set())  # unless folders
+    named = {"model"} | ({"config"} if values.get("config") == EMBEDDED else set())  # or folders
     paths: dict[str, Any] = {
-        name: str(Path(getattr(options, name)).absolute())
+        name: str(Path(value).absolute())
         for name in ("config", "model", "tokens_dir")
-        if (value := getattr(options, name)) and (name not in names or Path(value).is_dir())
+        if (value := values.get(name)) and (name not in named or Path(value).is_dir())
     }
-    texts = tuple(str(Path(text).absolute()) for text in options.texts)
-    return replace(options, texts=texts, **paths)
+    if "texts" in values:
+        paths["texts"] = tuple(str(Path(text).absolute()) for text in values["texts"])
+    return {**values, **paths}
 
 
 def default_jobs() -> int:

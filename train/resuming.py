@@ -8,6 +8,7 @@ import json
 import os
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -64,47 +65,49 @@ def saved_run(folder: Path) -> dict[str, Any]:
     return saved | {"changes": changes or []}
 
 
-def refuse_changes(options: TrainOptions, saved: dict[str, Any], given: set[str]) -> None:
-    """A resumed run computes what it would have computed: changed options are refused, all at once.
+def options_to_resume(
+    options_class: type[TrainOptions], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of the run in --output-dir: what was not given anew, --resume takes from them.
+
+    A resumed run computes what it would have computed: changed options are refused, all at once.
 
     Args:
-        options: of this start.
-        saved: the run's own options.
-        given: names of the flags on this start's command line.
+        options_class: of the command.
+        given: values on this start's command line, paths in full.
 
     Raises:
-        UsageError: with old and new values.
+        UsageError: no run, a damaged one, or changes, with old and new values.
     """
-    allowed = allowed_changes(options)
+    saved = _known_options(saved_run(Path(given["output_dir"]))["options"], options_class)
+    allowed = allowed_changes(options_class, given.get("allow_change", ""))
     changed = [
-        f"--{name.replace('_', '-')} {saved[name]!r} -> {getattr(options, name)!r}"
-        for name in sorted(given - FREE_OPTIONS)
-        if name in saved
-        and not _equal(name, saved[name], getattr(options, name))
-        and name not in allowed
+        f"--{name.replace('_', '-')} {saved[name]!r} -> {given[name]!r}"
+        for name in sorted(given.keys() - FREE_OPTIONS - allowed)
+        if name in saved and not _equal(name, saved[name], given[name])
     ]
     if changed:
         raise UsageError(
             f"--resume: the run was started with other settings ({'; '.join(changed)}); leave them "
             "out, name them in --allow-change, or start a new run"
         )
+    return saved
 
 
-def allowed_changes(options: TrainOptions) -> set[str]:
+def allowed_changes(options_class: type[TrainOptions], text: str) -> set[str]:
     """The settings that --allow-change names, with underscores.
 
     Raises:
         UsageError: a name that is neither an option saved with a run nor an input of it.
     """
-    if not options.allow_change:
+    if not text:
         return set()
-    names = {name.strip().lstrip("-").replace("-", "_") for name in options.allow_change.split(",")}
+    names = {name.strip().lstrip("-").replace("-", "_") for name in text.split(",")}
     if "" in names:
         raise UsageError(
-            f"--allow-change {shown(options.allow_change)} has an empty name, expected settings "
-            "as in lr,seed"
+            f"--allow-change {shown(text)} has an empty name, expected settings as in lr,seed"
         )
-    known = ({field.name for field in fields(options)} | INPUTS) - UNSAVED_OPTIONS
+    known = ({field.name for field in fields(options_class)} | INPUTS) - UNSAVED_OPTIONS
     for name in sorted(names - known):
         near = difflib.get_close_matches(name, sorted(known), n=1)
         hint = f"did you mean {near[0]}?" if near else f"the inputs are {', '.join(sorted(INPUTS))}"
@@ -125,7 +128,7 @@ def refuse_changed_inputs(
     Raises:
         UsageError: with old and new values, hashes cut to twelve digits.
     """
-    allowed = allowed_changes(options)
+    allowed = allowed_changes(type(options), options.allow_change)
     changed = []
     for name, value in now.items():
         old = saved.get(name)
@@ -236,7 +239,9 @@ def write_options(
     if options.resume:
         saved = saved_run(folder)
         new = changed_settings(saved, options, inputs)
-        names = {change["name"] for change in new} - allowed_changes(options)
+        names = {change["name"] for change in new} - allowed_changes(
+            type(options), options.allow_change
+        )
         if names:
             raise UsageError(
                 f"{folder} has just become another run ({', '.join(sorted(names))}); try again"
@@ -252,7 +257,7 @@ def write_options(
     return changes
 
 
-def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:
+def _known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> dict[str, Any]:
     """The saved values of the options that this version has; an option that is younger than the
     run has its default, which is what the run did.
 
@@ -267,7 +272,8 @@ def known_options(saved: dict[str, Any], options_class: type[TrainOptions]) -> d
                 f"--resume: the run's options.json has {shown(value)} as {name}; it is damaged: "
                 "bring it back, or start a new run"
             )
-    return {field.name: saved.get(field.name, field.default) for field in fields(options_class)}
+    values = {field.name: saved.get(field.name, field.default) for field in fields(options_class)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 def _is_of(value: Any, kind: Any) -> bool:

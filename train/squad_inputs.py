@@ -17,10 +17,9 @@ from data.squad import SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
 from data.windows import Windows
 from minibert.config import BertConfig
-from minibert.files import refuse_pipe
+from minibert.files import file_sha256, refuse_pipe
 from minibert.heads import BertForQuestionAnswering
 from minibert.hub import ModelFiles
-from train.environment import file_sha256
 from train.model_inputs import describe_model, find_start, make_model, model_identity
 from train.resuming import refuse_changed_inputs
 from train.squad_options import SquadOptions

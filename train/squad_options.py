@@ -1,17 +1,13 @@
 """The command line of `python -m train.squad`: its own options, a resumed run's, the demo's."""
 
 import math
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from data.command import UsageError, explicit, option, parse
-from train.options import TrainOptions, refuse_two_ends
+from data.command import UsageError, given_values, option, parse
+from train.options import TrainOptions, in_full, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
-
-OptionsT = TypeVar("OptionsT", bound=TrainOptions)
 
 _EPILOG = """examples:
   python -m train.squad --demo
@@ -100,47 +96,26 @@ def read_options(argv: list[str]) -> SquadOptions:
         UsageError: flags that are wrong, contradict each other, or would do nothing.
     """
     text = "Fine-tune BERT or DistilBERT on SQuAD, end to end: windows, training, answers, scores."
+    command = {"prog": "train.squad", "description": text, "epilog": _EPILOG}
+    given = in_full(given_values(SquadOptions, argv, **command))
     defaults: dict[str, Any] = {}
-    if "--demo" in argv:
+    if given.get("resume") and given.get("output_dir"):
+        from train.resuming import options_to_resume
+
+        defaults = options_to_resume(SquadOptions, given)
+    elif given.get("demo"):
         from data.demo import DEMO_OPTIONS
 
         defaults = dict(DEMO_OPTIONS)
-    options = parse(
-        SquadOptions, argv, prog="train.squad", description=text, epilog=_EPILOG, defaults=defaults
-    )
-    given = explicit(SquadOptions, argv)
-    useless = given & {"train_file", "dev_file"}
+    options = parse(SquadOptions, argv, **command, defaults=defaults)
+    useless = given.keys() & {"train_file", "dev_file"}
     if options.demo and useless and not options.resume:
         raise UsageError(
             f"--demo brings its own data; leave out --{min(useless).replace('_', '-')}"
         )
-    if options.doc_step is not None and {"doc_stride", "doc_step"} <= given:
+    if {"doc_stride", "doc_step"} <= given.keys():
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
-    options = with_absolute_paths(options)
-    if options.resume:
-        from train.resuming import known_options, refuse_changes, saved_run
-
-        saved = known_options(saved_run(Path(options.output_dir))["options"], SquadOptions)
-        refuse_changes(options, saved, given)
-        options = parse(SquadOptions, argv, prog="train.squad", description=text, defaults=saved)
-        options = with_absolute_paths(options)
     if options.from_scratch and "model" in given:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
-    refuse_two_ends(options, given)
-    return options
-
-
-def with_absolute_paths(options: OptionsT) -> OptionsT:
-    """Local files named in full, so that a run can be resumed from any folder."""
-    paths: dict[str, Any] = {
-        name: absolute(getattr(options, name))
-        for name in ("from_scratch", "train_file", "dev_file", "model")
-        if (value := getattr(options, name)) and (name.endswith("file") or Path(value).is_dir())
-    }
-    return replace(options, **paths)
-
-
-def absolute(path: str) -> str:
-    """A path in full and without its .., unless one of them leads back through a link."""
-    plain, whole = os.path.abspath(path), Path(path).absolute()
-    return plain if os.path.realpath(plain) == os.path.realpath(whole) else str(whole)
+    refuse_two_ends(options, given.keys())
+    return replace(options, **in_full(vars(options)))

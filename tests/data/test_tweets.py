@@ -362,6 +362,16 @@ def test_names_that_fit_no_labels_are_refused(names: str, sentence: str, tmp_pat
         read_tweets(path, class_names=read_class_names(names))
 
 
+def test_a_name_of_a_label_that_no_class_has_is_refused(tmp_path: Path) -> None:
+    path, classes = written(tmp_path, f"{HEADER}a,0\nb,1\n"), ("neutral", "pro", "anti")
+    called = read_class_names("0=neutral,1=pro,2=anti")  # no tweet of this file is anti
+    assert names_of(read_tweets(path, label_names=classes, class_names=called)) == [
+        "neutral", "pro",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="calls the label '9' 'x', but the classes are 'neutral'"):
+        read_tweets(path, label_names=classes, class_names=called | {"9": "x"})
+
+
 # --- the command
 
 

@@ -72,6 +72,12 @@ def test_a_saved_vocabulary_comes_back(tmp_path):
         again.require_size(9, tmp_path)
 
 
+def test_half_a_pair_of_surrogates_is_a_word_that_comes_back(tmp_path):
+    words, _ = Words.of_texts([["\ud83d", "naïve"]], ngrams=1, min_texts=1, most=0)
+    words.save(tmp_path)
+    assert Words.from_folder(tmp_path).ids == words.ids
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import torch
 
+from data.cleaning import Cleaning
+from eval.classifier import ClassifierSettings, load_classifier
 from tests.forked import forked
 from tests.train.test_classify import (  # noqa: F401  a fixture
     SMALL,
@@ -44,6 +47,14 @@ def test_small_batches_give_the_same_scores(files, run, tmp_path):  # noqa: F811
         json.loads((folder / "metrics.json").read_bytes()) for folder in (run, tmp_path / "out")
     )
     assert other["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+
+
+def test_a_model_type_that_is_no_text_is_one_sentence(tmp_path):
+    ClassifierSettings(8, Cleaning()).save(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": []}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"config\.json.*model_type"):
+        load_classifier(str(tmp_path), torch.device("cpu"))
 
 
 def test_what_cannot_be_scored_is_one_sentence(files, run, tmp_path):  # noqa: F811

@@ -21,8 +21,9 @@ import eval.shared_texts  # what the command imports late is imported here, once
 from eval.classification import class_rates, confusion_matrix
 from eval.dev_items import macro_f1_difference
 from eval.finished_run import epoch_seconds, read_run
-from eval.run_groups import group_runs, pooled_deviations
+from eval.run_groups import differing, group_runs, pooled_deviations
 from eval.text_table import Column, as_markdown, as_text
+from minibert.files import file_sha256
 from tests.eval.made_runs import (
     ENVIRONMENT,
     write_classify_run,
@@ -155,6 +156,37 @@ def test_what_computes_the_same_does_not_part_seeds_and_what_does_not_does(tmp_p
         output, found = compared(tmp_path, *runs, other)
         assert [row["seeds"] for row in found["rows"]] == [2, 1]
         assert text in output
+
+
+def test_an_option_that_does_nothing_is_the_same_as_one_that_an_older_run_lacks(tmp_path):
+    runs = [
+        write_classify_run(tmp_path / "old-1", RIGHT, BETTER, seed=1),
+        write_classify_run(
+            tmp_path / "new-2", RIGHT, WORSE, seed=2, patience=0, class_names=None, skip=False
+        ),
+        write_classify_run(tmp_path / "patient", RIGHT, WORSE, seed=3, patience=1),
+    ]
+    groups = group_runs(list(map(read_run, runs)))
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert differing(groups[:1]).keys() == {"seed"}
+    own, none = (
+        write_classify_run(tmp_path / f"{rate}", RIGHT, BETTER, seed=seed, dropout=rate)
+        for seed, rate in enumerate((None, 0.0))
+    )
+    assert len(group_runs([read_run(own), read_run(none)])) == 2  # the model's own rate is a rate
+
+
+def test_vectors_are_known_by_their_content(tmp_path):
+    runs = [
+        write_classify_run(
+            tmp_path / f"run-{seed}", RIGHT, BETTER, seed=seed, vectors=path,
+            inputs={"vectors_sha256": sha256},
+        )
+        for seed, (path, sha256) in enumerate((("/a/v", "1"), ("/b/v", "1"), ("/a/v", "2")))
+    ]  # fmt: skip
+    groups = group_runs(list(map(read_run, runs)))
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert differing(groups)["vectors"] == ["v (1)", "v (2)"]
 
 
 def test_equal_names_of_unlike_files_are_told_apart(tmp_path):
@@ -303,11 +335,15 @@ def test_a_dev_file_that_moved_is_named_and_another_is_refused(questions, tmp_pa
 # --- texts that also stand in the training file
 
 
+def hashes(train, dev):
+    return {"train_sha256": file_sha256(train), "dev_sha256": file_sha256(dev)}
+
+
 def test_shared_texts_are_found_after_the_runs_own_cleaning_and_left_out(tmp_path):
     train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
     train.write_text("tweet,label\nsee http://t.co/1,a\nequal,a\nelse,b\n")
     dev.write_text("tweet,label\nsee http://t.co/2,a\nequal,a\nnew,b\nnewer,b\n")
-    options = {"train_file": str(train), "dev_file": str(dev)}
+    options = {"train_file": str(train), "dev_file": str(dev), "inputs": hashes(train, dev)}
     runs = [
         write_classify_run(tmp_path / clean, "aabb", "aaba", clean=clean, **options)
         for clean in ("raw", "light")
@@ -325,9 +361,12 @@ def test_shared_texts_are_found_after_the_runs_own_cleaning_and_left_out(tmp_pat
         ["raw", "1", "1", "66.67", "66.67", "66.67"],
         ["light", "1", "2", "50.00", "33.33", "66.67"],  # no "a" is left to be found
     ]
-    dev.write_text("tweet,label\nsee http://t.co/2,b\nequal,a\nnew,b\nnewer,b\n")
-    status, _, errors = compare(*runs, "--leave-out-shared")
-    assert status == 2 and "its lines or labels have changed; bring the file back" in errors
+    for file, name in ((train, "train"), (dev, "dev")):
+        content = file.read_text()
+        file.write_text(content.replace("equal", "unequal"))
+        status, _, errors = compare(*runs, "--leave-out-shared")
+        assert status == 2 and f"{file} is not the {name} file of {runs[0]}" in errors
+        file.write_text(content)
     dev.unlink()
     status, _, errors = compare(*runs, "--leave-out-shared")
     assert status == 2 and str(dev) in errors
@@ -343,7 +382,7 @@ def test_the_validation_file_shares_16_texts_with_the_training_file(real_data, t
 
     data = read_tweets(dev)
     classes = "".join("abc"[label] for label in data.labels.tolist())
-    options = {"train_file": str(train), "dev_file": str(dev)}
+    options = {"train_file": str(train), "dev_file": str(dev), "inputs": hashes(train, dev)}
     runs = []
     for clean in ("raw", "light"):
         run = write_classify_run(
@@ -513,6 +552,8 @@ def test_what_cannot_be_compared_is_one_sentence(pair, tmp_path):
         ((one, two, "--data-file", "dev.json"), "--data-file is for runs of train.squad"),
         ((one, two, "--csv", folder), "is a folder; give the name of a file"),
         ((one, two, "--json", two / "metrics.json"), "lies in a run folder; write it elsewhere"),
+        ((one, two, "--json", two / "best" / "config.json"), "lies in a run folder"),
+        ((one, two, "--csv", folder / "x", "--json", folder / "x"), "--csv and --json are both"),
         ((one, shorter), "1 of 8 are only in"),
         ((one, relabelled), "2 of 8 have other right answers (the first is 5: 'a' and 'b')"),
         ((one, two, "--leave-out-shared"), "None does not exist"),

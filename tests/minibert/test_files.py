@@ -13,6 +13,7 @@ from data.qa_settings import QASettings
 from data.tokenization import Tokenizer
 from data.tokenizer_files import SPECIAL_TOKENS
 from eval.prediction_files import write_json
+from minibert.files import file_sha256
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "metrics.json": lambda folder: write_json(folder / "metrics.json", {"f1": 1.0}),
@@ -59,3 +60,10 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_files_sha256_is_that_of_its_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")  # the example of FIPS 180-2, B.1
+    assert file_sha256(tmp_path / "file") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

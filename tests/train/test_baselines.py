@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import train.squad_options
+from data.command import UsageError
 from data.words import Words
 from minibert.baselines import KINDS
+from minibert.files import file_sha256
 from tests.forked import forked
 from tests.train.test_classify import (  # noqa: F401  a fixture
     NAMES,
@@ -48,6 +51,8 @@ def test_it_learns_and_leaves_model_words_settings_scores_and_card(files, tmp_pa
     card = (best / "README.md").read_text()
     assert "library_name" not in card and f"A {kind} baseline, started from random" in card
     assert "| words of a text | at most 80 |" in card
+    own = {"softmax": "ngrams | 1", "feedforward": "embedding size | 8", "birnn": "cell | lstm"}
+    assert f"| {own[kind]} |\n" in card
 
 
 def test_the_vocabulary_is_of_the_training_file_and_unknown_words_are_told(files, tmp_path):  # noqa: F811
@@ -85,7 +90,9 @@ def test_the_coverage_of_vectors_is_told_and_a_changed_file_is_refused_on_resume
     assert status == 0, errors
     assert f"vectors: 2 of 2 numbers in {path}, with 1 of the 12 words (8.3%)" in output
     assert run_command(words) == 0
-    assert "the word vectors of vectors.txt" in (run / "best" / "README.md").read_text()
+    card = (run / "best" / "README.md").read_text()
+    assert "the word vectors of vectors.txt" in card and "| embedding size | 2 |" in card
+    assert f"| vectors | vectors.txt, sha256 {file_sha256(path)} |" in card
     path.write_text("green 1 2\nnowhere 5 7\n")
     status, _, errors = forked("train.classify", "--resume", "--output-dir", str(run))
     assert status == 2 and "vectors_sha256" in errors
@@ -107,6 +114,19 @@ def test_a_baseline_has_defaults_of_its_own_and_flags_win_over_them():
         assert f"  {kind}\n" in text and f"--lr {defaults['lr']:g}" in text
 
 
+def test_a_flag_is_checked_beside_the_values_that_count_a_baselines_or_a_saved_runs(tmp_path):
+    options = read_options([*PATHS, "--model", "softmax", "--accumulate", "40"])
+    assert (options.batch_size, options.accumulate) == (64, 40)
+    saved = {"seed": 0, "lr": 1e-3, "batch_size": 64, "train_file": "a", "dev_file": "b"}
+    (tmp_path / "options.json").write_text(json.dumps({"options": saved, "inputs": {}}))
+    words = ["--resume", "--output-dir", str(tmp_path), "--accumulate", "40"]
+    words += ["--allow-change", "accumulate"]
+    for read in (read_options, train.squad_options.read_options):
+        assert (read(words).batch_size, read(words).accumulate) == (64, 40)
+        with pytest.raises(UsageError, match=r"other settings \(--batch-size 64 -> 8\)"):
+            read([*words, "--batch-size", "8"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -123,6 +143,7 @@ def test_a_baseline_has_defaults_of_its_own_and_flags_win_over_them():
         ("--model birnn --vectors v --embedding-size 3", "--vectors decides --embedding-size"),
         ("--model birnn --vectors=", "--vectors is empty"),
         ("--model birnn --vectors none.txt", "none.txt cannot be read"),
+        ("--model birnn --vectors /dev/null", "--vectors /dev/null is a pipe or a device"),
         ("--model softmax --from-scratch config", "--model and --from-scratch contradict"),
         ("--model softmax --min-texts 61", "no word stands in 61 texts of the training file"),
     ],

@@ -17,8 +17,8 @@ from tests.reliability import figure
 from tests.train.killing import finish, result, start
 from tests.train.little import little_arguments, write_little
 from train.environment import environment
+from train.options import absolute
 from train.squad import main
-from train.squad_options import absolute
 
 # flag: (new value, how the refusal shows the change)
 CHANGES = {
