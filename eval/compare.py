@@ -59,7 +59,7 @@ class CompareOptions:
     def __post_init__(self) -> None:
         from data.options import check_range
 
-        check_range("samples", self.samples, 1, 10_000_000)
+        check_range("samples", self.samples, 100, 10_000_000)
         if len(self.runs) < 2:
             raise UsageError(
                 f"{len(self.runs) or 'no'} run is named, expected two or more run folders"
@@ -181,6 +181,13 @@ def read_items(
             items[run] = answer_items(run, golds[path], path)
         first = items[runs[0]]
         refuse_other_items(runs[0].folder, run.folder, first.gold, items[run].gold)
+        content, of_first = (r.settings["dev-file"].identity for r in (run, runs[0]))
+        if run.task == CLASSIFY and content != of_first:
+            raise ValueError(
+                f"{runs[0].folder} and {run.folder} were scored on dev files of different content, "
+                "so that their texts may differ; score one again with eval.classify, or train on "
+                "one dev file"
+            )
         if run.classes != runs[0].classes:
             raise ValueError(
                 f"{runs[0].folder} and {run.folder} have other classes: "

@@ -97,10 +97,10 @@ def pooled_deviations(first: Sequence[float], second: Sequence[float]) -> float 
     """Difference of two groups' means in deviations of a run from its group's mean (Cohen's d).
 
     Returns:
-        None where neither has two runs, or all are equal to their group's mean.
+        None where one of them is a single run, or all are equal to their group's mean.
     """
     freedom = len(first) + len(second) - 2
-    if freedom < 1 or not first or not second:
+    if min(len(first), len(second)) < 2:
         return None
     squares = sum(
         (value - statistics.fmean(group)) ** 2 for group in (first, second) for value in group

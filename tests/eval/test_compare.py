@@ -507,6 +507,7 @@ def test_the_examples_of_help_run(tmp_path):
         dev = tmp_path / "dev.csv"
         dev.write_text("tweet,label\n" + "".join(f"d{n},{c}\n" for n, c in enumerate(RIGHT)))
         options = {"clean": name, "train_file": str(train), "dev_file": str(dev)}
+        options["inputs"] = hashes(train, dev)
         write_classify_run(tmp_path / "runs" / name, RIGHT, said, **options)
         seeds(tmp_path / "runs", name, said, WORSE, **options)
     dev = write_questions(tmp_path / "dev-v2.0.json", {"q1": "red", "q2": None})
@@ -527,7 +528,7 @@ def test_runs_are_compared_without_torch(pair):
         "sys.exit(bool({'torch', 'tokenizers', 'nltk'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]
-    words = [sys.executable, "-c", code, *map(str, pair), "--samples", "10"]
+    words = [sys.executable, "-c", code, *map(str, pair), "--samples", "100"]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -548,7 +549,7 @@ def test_what_cannot_be_compared_is_one_sentence(pair, tmp_path):
         ((one, folder), "is not a run folder (it has no options.json)"),
         ((one, tmp_path / "none"), "is not a run folder"),
         ((one, two, "--baseline", shorter), "is none of the runs that are compared"),
-        ((one, two, "--samples", "0"), "--samples is 0, expected 1 to"),
+        ((one, two, "--samples", "0"), "--samples is 0, expected 100 to"),
         ((one, two, "--data-file", "dev.json"), "--data-file is for runs of train.squad"),
         ((one, two, "--csv", folder), "is a folder; give the name of a file"),
         ((one, two, "--json", two / "metrics.json"), "lies in a run folder; write it elsewhere"),
@@ -616,13 +617,13 @@ def test_no_value_of_another_kind_is_met_unprepared(pair, tmp_path, capsys):
                 part[place[-1]] = value
                 (one / file).write_text("\n".join(map(json.dumps, document)))
                 try:
-                    eval.compare.main([*map(str, pair), "--samples", "1"])
+                    eval.compare.main([*map(str, pair), "--samples", "100"])
                 except (ValueError, OSError) as error:
                     met += 1
                     assert str(error) and "\n" not in str(error)
         (one / file).write_text(whole)
     assert met > 300
-    assert eval.compare.main([*map(str, pair), "--samples", "1"]) == 0
+    assert eval.compare.main([*map(str, pair), "--samples", "100"]) == 0
 
 
 @pytest.mark.parametrize(("damage", "sentence"), DAMAGES)

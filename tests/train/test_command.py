@@ -184,7 +184,8 @@ def test_windows_fit_the_model_where_no_length_is_given(files, tmp_path):
     saved = json.loads((tmp_path / "run" / "best" / "qa_settings.json").read_bytes())
     assert (saved["max_length"], saved["doc_stride"]) == (40, 13)
     assert "| window | 40 tokens, stride 13 |" in (tmp_path / "run/best/README.md").read_text()
-    status, output, errors = command(*words[:6], "--max-length", 12, "--dry-run", *words[6:])
+    more = ("--max-length", 12, "--dry-run", "--output-dir", tmp_path / "other")
+    status, output, errors = command(*words, *more)
     assert status == 0 and "windows: at most 12 tokens, stride 4\n" in output, errors
 
 
