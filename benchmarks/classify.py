@@ -5,7 +5,6 @@ Ours is train.loop.train with the batches of train.classify; the peer BertForSeq
 dynamically. All work on the same tweets, in the same order, with the weights of the same file.
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import nn
 
 from benchmarks.step import our_updates, peer_updates
 from benchmarks.timing import Row, alternate
-from benchmarks.workload import SIZES, quiet_transformers, read_tokenizer
+from benchmarks.workload import SIZES, load_peer, read_tokenizer
 from data.batches import ClassBatch, LabelledTexts, collate_labelled, encode_labelled
 from data.tweets import read_tweets
 from data.windows import Ints
@@ -53,17 +52,10 @@ def step_sides(folder: Path, batches: int) -> dict[str, Callable[[int], None]]:
     torch.manual_seed(0)
     config = replace(SIZES["small"], labels=tuple(tweets.label_names))
     model = BertForSequenceClassification(config)
-    quiet_transformers()
+    peer_model, peer_tokenizer = load_peer(model, tokenizer, "AutoModelForSequenceClassification")
+    peer_tokenizer.model_max_length = MAX_LENGTH
     import transformers
 
-    with tempfile.TemporaryDirectory() as saved:
-        model.save_pretrained(saved)
-        tokenizer.save(saved)
-        auto: Any = transformers.AutoModelForSequenceClassification
-        peer_model: nn.Module = auto.from_pretrained(saved, attn_implementation="sdpa")
-        peer_tokenizer = transformers.AutoTokenizer.from_pretrained(
-            saved, model_max_length=MAX_LENGTH
-        )
     place = torch.device("cpu")
     weights = torch.ones(config.num_labels)
 

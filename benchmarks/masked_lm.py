@@ -8,7 +8,6 @@ changes no time), with dropout 0, so nothing is padded on either side.
 """
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import nn
 
 from benchmarks.step import our_updates, peer_updates
 from benchmarks.timing import Row, alternate
-from benchmarks.workload import quiet_transformers
+from benchmarks.workload import load_peer
 from data.blocks import Blocks, MaskedBatch, collate_masked
 from data.masking import Masking
 from data.tokenization import Tokenizer
@@ -114,16 +113,10 @@ def step_sides(
 
 def make_peer(ours: BertForMaskedLM, tokenizer: Tokenizer) -> tuple[nn.Module, Any]:
     """transformers' model with our weights, read from our files, and its collator."""
-    quiet_transformers()
+    model, reader = load_peer(ours, tokenizer, "AutoModelForMaskedLM")
     import transformers
 
-    with tempfile.TemporaryDirectory() as saved:
-        ours.save_pretrained(saved)
-        tokenizer.save(saved)
-        auto: Any = transformers.AutoModelForMaskedLM
-        model: nn.Module = auto.from_pretrained(saved, attn_implementation="sdpa")
-        reader: Any = transformers.AutoTokenizer
-        collator: Any = transformers.DataCollatorForLanguageModeling(reader.from_pretrained(saved))
+    collator: Any = transformers.DataCollatorForLanguageModeling(reader)
     return model, collator
 
 

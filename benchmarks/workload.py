@@ -121,6 +121,26 @@ def make_peer_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(saved, model_max_length=MAX_LENGTH)
 
 
+def load_peer(ours: Any, tokenizer: Tokenizer, auto: str) -> tuple[nn.Module, Any]:
+    """transformers' model (attention: sdpa) and tokenizer, read from the files that ours write.
+
+    Args:
+        ours: a model that has `save_pretrained`.
+        tokenizer: its own.
+        auto: class of transformers that reads the model, "AutoModelForMaskedLM".
+    """
+    quiet_transformers()
+    import transformers
+
+    with tempfile.TemporaryDirectory() as saved:
+        ours.save_pretrained(saved)
+        tokenizer.save(saved)
+        reader: Any = getattr(transformers, auto)
+        model: nn.Module = reader.from_pretrained(saved, attn_implementation="sdpa")
+        tokenizers: Any = transformers.AutoTokenizer
+        return model, tokenizers.from_pretrained(saved)
+
+
 def quiet_transformers() -> None:
     """No network and no progress bars: neither has a place in a measurement."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
