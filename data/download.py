@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
-from data.command import EXIT_DISK, CommandError, UsageError, parser, run_command
+from data.command import UsageError, parser, run_command
+from data.failures import EXIT_DISK, CommandError
 from minibert.files import cache_folder
 
 BASE_URL = "https://rajpurkar.github.io/SQuAD-explorer/dataset/"

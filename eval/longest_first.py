@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.command import is_out_of_memory
+from data.failures import is_out_of_memory
 from data.windows import Ints
 
 

@@ -5,6 +5,7 @@ own, which no other library takes for one of its models.
 """
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -98,7 +99,7 @@ def _is_size(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, ABC):
     """A small classifier of texts.
 
     Attributes:
@@ -112,9 +113,9 @@ class Baseline(nn.Module):
         super().__init__()
         self.config = config
 
+    @abstractmethod
     def forward(self, batch: PackedBatch) -> Tensor:
         """Packed ids of words -> scores of the classes (B, C)."""
-        raise NotImplementedError
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:

@@ -11,6 +11,8 @@ fifty times where it is nothing but brackets (tests/test_fuzz.py measures it).
 import json
 import reprlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,19 @@ def named(identifier: str) -> str:
     return identifier if identifier.isprintable() and len(identifier) <= 60 else shown(identifier)
 
 
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What DECODER raises, as words that follow the file's name; JSONDecodeError as it is."""
+    try:
+        yield
+    except (json.JSONDecodeError, Refused):
+        raise
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except ValueError:  # int() takes 4,300 digits at most
+        raise ValueError("holds a number of thousands of digits") from None
+
+
 def parse_object(content: bytes) -> dict[str, Any]:
     """The JSON object that a file, or a line of one, holds; a byte-order mark is no part of it.
 
@@ -43,16 +58,11 @@ def parse_object(content: bytes) -> dict[str, Any]:
     if not text or text.isspace():
         raise ValueError("is empty")
     try:
-        value = DECODER.decode(text)
+        with in_words():
+            value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not JSON ({error.msg} at {place})") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    except Refused:
-        raise
-    except ValueError:  # int() takes 4,300 digits at most
-        raise ValueError("holds a number of thousands of digits") from None
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__} in place of a JSON object")
     return value

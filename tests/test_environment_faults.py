@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from data.command import DISK_ERRORS, run_command
+from data.command import run_command
 from data.download import GIT_BLOB_IDS
+from data.failures import DISK_ERRORS
 from tests.forked import forked
 from tests.loopback import LoopbackServer, git_blob_id
 from tests.place import COMMANDS, WRITING, Place

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from data.command import EXIT_DISK, CommandError
+from data.failures import EXIT_DISK, CommandError
 from train.options import TrainOptions
 
 ANSWER_BYTES = 200  # of one entry of nbest.json: a text of some words and three numbers

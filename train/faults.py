@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from data.batches import BatchPlan
-from data.command import EXIT_MEMORY, EXIT_NONFINITE, CommandError
+from data.failures import EXIT_MEMORY, EXIT_NONFINITE, CommandError
 from minibert.files import write_file
 from train.checkpoint import TrainState
 from train.run import Run

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.batches import BatchPlan
-from data.command import is_out_of_memory
+from data.failures import is_out_of_memory
 from data.windows import Ints
 from train.checkpoint import TrainState
 from train.faults import give_back_memory, halve_micro_batches, refuse_nonfinite, renew

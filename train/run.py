@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.command import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError
+from data.failures import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError
 from minibert.files import flush_folder
 from train.best import METRICS, MODEL, PREDICTIONS, publish, seal, staged
 from train.checkpoint import PREFIX, TrainState, load_checkpoint, save_checkpoint

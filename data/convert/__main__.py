@@ -40,7 +40,8 @@ def convert(options: Options) -> int:
     """Make the parts, join them, print the audit."""
     from data.convert.audit import audit_lines
     from data.convert.output import audit_path, join_parts
-    from data.convert.shards import Shard, convert_all
+    from data.convert.processes import convert_all
+    from data.convert.shards import Shard
 
     out = Path(os.path.realpath(options.out))
     inputs = find_inputs(options.inputs)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from data.command import CommandError, UsageError, explicit, option, parse, run_command
+from data.command import UsageError, explicit, option, parse, run_command
+from data.failures import CommandError
 
 ROOT = Path(__file__).parents[2]
 

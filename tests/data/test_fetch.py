@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from data import download, fetch, sources
-from data.command import CommandError, UsageError
+from data.command import UsageError
+from data.failures import CommandError
 from data.fetch import SUMS, Source
 from tests.loopback import LoopbackServer
 

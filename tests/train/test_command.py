@@ -499,3 +499,9 @@ def test_a_shortened_demo_is_not_judged_by_the_whole_ones_goals(tmp_path, flags)
         return
     assert status == 0 and len(said) == 1 and said[0].startswith("goals: not judged"), errors
     assert 0 < float(said[0].split()[-1]) < 0.6
+
+
+def test_help_shows_the_demos_own_defaults_beside_the_demo():
+    plain, demo = (command(*words, "--help")[1] for words in ((), ("--demo",)))
+    assert "(default: 3e-05)" in plain and "(default: 3e-05)" not in demo
+    assert "(default: 0.001)" in demo

@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from data.command import CommandError, is_out_of_memory
+from data.failures import CommandError, is_out_of_memory
 from eval.answerer import predict_logits
 from minibert.heads import BertForQuestionAnswering
 from tests.forked import forked

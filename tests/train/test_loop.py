@@ -10,7 +10,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from data.batches import BatchPlan, collate
-from data.command import CommandError
+from data.failures import CommandError
 from data.squad import read_squad
 from data.tokenization import Tokenizer
 from data.windows import make_windows, tokenize_squad

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from data.convert import reading
+from data.convert import reading, scanner
 from data.convert.reading import Source
 
 DOCUMENT = {
@@ -147,7 +147,8 @@ def test_a_file_that_unpacks_to_an_endless_value_is_refused_in_little_memory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "MOST_BYTES", 1 << 20)
+    for module in (reading, scanner):
+        monkeypatch.setattr(module, "MOST_BYTES", 1 << 20)
     path = tmp_path / "bomb.gz"
     filler = (b"x" * 999 + b"\n") * 200_000 if read is rows else b"x" * 200_000_000
     path.write_bytes(gzip.compress(begin + filler, 1))
