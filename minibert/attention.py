@@ -1,18 +1,22 @@
 """Self-attention over a packed batch: which token mixes with which, and by which kernel.
 
-Three ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choose_kernel` is the
+Five ways to compute the same thing (Vaswani et al. 2017, section 3.2.1); `choose_kernel` is the
 one place that picks:
 
     explicit       pads, computes scores and probs step by step, fires every tap; the reference
     per sequence   one scaled_dot_product_attention call per sequence, or with dropout its plain
                    products; no mask, nothing padded
+    varlen         one flash call over the packed tokens (torch.nn.attention.varlen); no dropout
+    flash          the same kernel by the operator beneath it, which has dropout
     padded         pads, one fused call with a padding mask, takes the real tokens back
 
 A CPU runs sequence by sequence (two to three times faster there than one padded call, forward and
-backward); a GPU pays for every launch, so it gets one padded call. Sequences of one length, as in
+backward); a GPU pays for every launch, so it gets one call: over the packed tokens in half
+precision, padded in float32 and where the flash kernels do not run. Sequences of one length, as in
 pretraining, need no padding for one call: a CPU then makes it, too.
 """
 
+from functools import cache
 from typing import Literal
 
 import torch
@@ -22,19 +26,41 @@ from torch.nn import functional as F
 from minibert.dropout import Dropout, dropout
 from minibert.packing import PackedBatch
 
-Kernel = Literal["explicit", "per sequence", "padded"]
+Kernel = Literal["explicit", "per sequence", "varlen", "flash", "padded"]
+
+LARGEST_FLASH_HEAD = 256  # and a multiple of 8
 
 
-def choose_kernel(device_type: str, explicit: bool) -> Kernel:
-    """The kernel for a device.
+def choose_kernel(
+    device: torch.device, dtype: torch.dtype, head_size: int, rate: float, explicit: bool
+) -> Kernel:
+    """The kernel for an input.
 
     Args:
-        device_type: "cpu", "cuda", "mps".
+        device: of query, key and value.
+        dtype: of them.
+        head_size: K.
+        rate: of dropout on the probabilities, 0 in evaluation.
         explicit: whether scores and probs are wanted, which fused kernels never make.
     """
     if explicit:
         return "explicit"
-    return "per sequence" if device_type == "cpu" else "padded"
+    if device.type == "cpu":
+        return "per sequence"
+    half = dtype in (torch.float16, torch.bfloat16)
+    if half and head_size <= LARGEST_FLASH_HEAD and head_size % 8 == 0 and has_flash(device):
+        return "flash" if rate else "varlen"
+    return "padded"
+
+
+@cache
+def has_flash(device: torch.device) -> bool:
+    """Whether torch's flash kernels run there: NVIDIA's GPUs from Ampere (2020) on."""
+    return (
+        device.type == "cuda"
+        and torch.version.cuda is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
 
 
 class AttentionCore(nn.Module):
@@ -68,12 +94,16 @@ class AttentionCore(nn.Module):
         Returns:
             (N, H, K), the context vectors.
         """
-        kernel = choose_kernel(query.device.type, self.explicit)
+        rate = self.dropout.p if self.training else 0.0
+        kernel = choose_kernel(query.device, query.dtype, query.shape[-1], rate, self.explicit)
         if kernel == "explicit":
             return self._explicit(query, key, value, batch)
-        rate = self.dropout.p if self.training else 0.0
         if kernel == "per sequence":
             return _per_sequence(query, key, value, batch, rate, self.scale)
+        if kernel == "varlen":
+            return _varlen(query, key, value, batch)
+        if kernel == "flash":
+            return _flash(query, key, value, batch, rate, self.scale)
         return _padded(query, key, value, batch, rate, self.scale)
 
     def _explicit(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
@@ -115,6 +145,30 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rate: float, scale: float
     # With dropout torch's fused CPU kernel gives way to these products and its own slow dropout.
     probs = (query * scale @ key.transpose(-2, -1)).softmax(-1)  # (B, H, T, T)
     return dropout(probs, rate) @ value
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+    # Its scale is 1 / sqrt(K) by itself; torch 2.10 lets none be named.
+    from torch.nn.attention.varlen import varlen_attn
+
+    bounds, longest = batch.cu_seqlens, batch.max_length
+    mixed: Tensor = varlen_attn(  # type: ignore[assignment]  # a pair if asked for one
+        query, key, value, bounds, bounds, longest, longest
+    )
+    return mixed  # (N, H, K)
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
+) -> Tensor:
+    # varlen_attn calls this operator with a dropout of 0. The public way to one with dropout is
+    # scaled_dot_product_attention over nested tensors, which ends here, too, but whose wrapping
+    # takes the host longer than bert-base's layer takes the GPU (docs/log.md).
+    bounds, longest = batch.cu_seqlens, batch.max_length
+    mixed: Tensor = torch.ops.aten._flash_attention_forward(
+        query, key, value, bounds, bounds, longest, longest, rate, False, False, scale=scale
+    )[0]
+    return mixed  # (N, H, K)
 
 
 def _padded(

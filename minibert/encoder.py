@@ -18,7 +18,8 @@ Activations worth studying are submodules (`nn.Identity` where nothing is comput
 hook on any name of `named_modules()` sees them: docs/architecture.md has the list.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -140,8 +141,19 @@ class EncoderLayer(nn.Module):
 
     def forward(self, hidden_states: Tensor, batch: PackedBatch) -> Tensor:
         """(N, D) -> (N, D)."""
-        attended = self.attention_dropout(self.attention(hidden_states, batch))
-        hidden_states = self.attention_norm(hidden_states + attended)
+        return self.after_attention(hidden_states, self.attention(hidden_states, batch))
+
+    def after_attention(self, hidden_states: Tensor, attended: Tensor) -> Tensor:
+        """The rest of the layer, token by token: what torch.compile is good for.
+
+        Args:
+            hidden_states: (N, D) the layer's input.
+            attended: (N, D) what attention makes of it.
+
+        Returns:
+            (N, D).
+        """
+        hidden_states = self.attention_norm(hidden_states + self.attention_dropout(attended))
         transformed = self.ffn_dropout(self.ffn(hidden_states))
         return self.ffn_norm(hidden_states + transformed)  # type: ignore[no-any-return]
 
@@ -177,6 +189,21 @@ class BertModel(nn.Module):
         for layer in self.layers:
             hidden_states = layer(hidden_states, batch)
         return hidden_states  # type: ignore[no-any-return]
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Compile what is pointwise in the layers: dropout, residual, norm, activation fuse.
+
+        One compilation serves all layers and every number of tokens. Attention stays as it is: its
+        kernels are hand-written, and its boundaries differ from batch to batch. Dropout draws other
+        masks than without compilation.
+
+        Args:
+            backend: of torch.compile.
+        """
+        for layer in cast("Iterable[EncoderLayer]", self.layers):
+            layer.after_attention = torch.compile(  # type: ignore[method-assign]
+                layer.after_attention, dynamic=True, backend=backend
+            )
 
     def use_explicit_attention(self, explicit: bool = True) -> None:
         """Compute attention step by step, so that `scores` and `probs` exist (slower), or fused."""

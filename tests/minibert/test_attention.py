@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import varlen
 
 from minibert import PackedBatch, attention
 from minibert.attention import AttentionCore, Kernel, choose_kernel
@@ -46,7 +47,7 @@ def make_inputs(
 
 def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this kernel serve every device."""
-    monkeypatch.setattr(attention, "choose_kernel", lambda device_type, explicit: kernel)
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
 
 
 def textbook(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
@@ -58,20 +59,81 @@ def textbook(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> T
     return torch.cat(rows)
 
 
+HALF = (torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALF])
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda", "old cuda"])
+def test_one_function_chooses_the_kernel(
+    device: str, dtype: torch.dtype, rate: float, explicit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "has_flash", lambda device: device == torch.device("cuda"))
+    wanted = "per sequence" if device == "cpu" else "padded"
+    if device == "cuda" and dtype in HALF:
+        wanted = "flash" if rate else "varlen"
+    place = torch.device("cuda", 1) if device == "old cuda" else torch.device(device)
+    chosen = choose_kernel(place, dtype, 64, rate, explicit)
+    assert chosen == ("explicit" if explicit else wanted)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(8, True), (256, True), (4, False), (264, False)])
+def test_heads_that_flash_does_not_take_are_padded(
+    size: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "has_flash", lambda device: True)
+    chosen = choose_kernel(torch.device("cuda"), torch.float16, size, 0.1, explicit=False)
+    assert chosen == ("flash" if fits else "padded")
+
+
 @pytest.mark.parametrize(
-    ("device", "explicit", "kernel"),
+    ("kind", "build", "capability", "wanted"),
     [
-        ("cpu", False, "per sequence"),
-        ("cuda", False, "padded"),
-        ("mps", False, "padded"),
-        ("cpu", True, "explicit"),
-        ("cuda", True, "explicit"),
+        ("cuda", "13.0", (9, 0), True),
+        ("cuda", "13.0", (8, 0), True),
+        ("cuda", "13.0", (7, 5), False),
+        ("cuda", None, (9, 4), False),  # AMD's GPUs are called cuda, too
+        ("mps", "13.0", (9, 0), False),
     ],
 )
-def test_the_kernel_follows_from_the_device_and_the_wish_to_look_inside(
-    device: str, explicit: bool, kernel: Kernel
+def test_flash_runs_on_nvidias_gpus_from_ampere_on(
+    kind: str, build: str | None, capability: tuple[int, int], wanted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(torch.version, "cuda", build)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert attention.has_flash.__wrapped__(torch.device(kind)) is wanted
+
+
+@pytest.mark.parametrize("kernel", ["varlen", "flash"])
+def test_the_packed_kernels_are_called_as_torch_wants_it(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert choose_kernel(device, explicit) == kernel
+    """What a GPU would be given; its own answer is compared in the tests marked cuda."""
+    batch = make_batch("left")
+    inputs = make_inputs(batch)
+    calls = []
+
+    def packed(*args: Any) -> Tensor:
+        calls.append((*args, 0.0))
+        return textbook(*args[:3], batch)
+
+    def flash(*args: Any, scale: float) -> tuple[Tensor, Tensor]:
+        *args, causal, debug = args
+        assert (causal, debug, scale) == (False, False, K**-0.5)
+        calls.append(tuple(args))
+        return textbook(*args[:3], batch), torch.zeros(())
+
+    monkeypatch.setattr(varlen, "varlen_attn", packed)
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", flash)
+    use(kernel, monkeypatch)
+    output = AttentionCore(K, dropout=0.25).train(kernel == "flash")(*inputs, batch)
+    assert torch.equal(output, textbook(*inputs, batch))
+    (query, key, value, from_, to, most_from, most_to, rate), *more = calls
+    assert not more and (query, key, value) == inputs
+    assert from_ is to and to.tolist() == [0, 6, 7, 15] and to.dtype == torch.int32
+    assert (most_from, most_to) == (8, 8) and rate == (0.25 if kernel == "flash" else 0.0)
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -252,12 +314,20 @@ def test_a_full_batch_takes_no_mask_so_that_flash_attention_may_run(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("equal", [True, False], ids=["equal", "unequal"])
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)],
-    ids=["fp32", "bf16", "fp16"],
+    ("kernel", "dtype", "tolerance"),
+    [
+        ("padded", torch.float32, 1e-5),
+        ("padded", torch.bfloat16, 2e-2),
+        *((kernel, torch.bfloat16, 2e-2) for kernel in ("varlen", "flash")),
+        *((kernel, torch.float16, 3e-3) for kernel in ("padded", "varlen", "flash")),
+    ],
 )
-def test_on_a_gpu_the_padded_kernel_agrees_with_explicit_float64(
-    dtype: torch.dtype, tolerance: float, equal: bool
+def test_on_a_gpu_every_kernel_agrees_with_explicit_float64(
+    kernel: Kernel,
+    dtype: torch.dtype,
+    tolerance: float,
+    equal: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lengths = [96] * 4 if equal else [96, 1, 40, 77]
     batch = PackedBatch.from_sequences([[1] * length for length in lengths]).to("cuda")
@@ -267,11 +337,11 @@ def test_on_a_gpu_the_padded_kernel_agrees_with_explicit_float64(
         for _ in range(3)
     ]
     exact = [x.detach().double().requires_grad_() for x in inputs]
-    assert choose_kernel("cuda", explicit=False) == "padded"
-    output = AttentionCore(64, dropout=0.0)(*inputs, batch)
     core = AttentionCore(64, dropout=0.0)
     core.explicit = True
     reference = core(*exact, batch)
+    use(kernel, monkeypatch)
+    output = AttentionCore(64, dropout=0.0)(*inputs, batch)
     weight = torch.randn_like(reference)
     (output * weight.to(dtype)).sum().backward()
     (reference * weight.to(dtype).double()).sum().backward()
@@ -284,6 +354,27 @@ def test_on_a_gpu_the_padded_kernel_agrees_with_explicit_float64(
         assert float((ours.double() - theirs).abs().max()) <= tolerance * max(
             1.0, float(theirs.abs().max())
         )
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("kernel", ["padded", "flash"])
+def test_on_a_gpu_dropout_keeps_the_mean_and_repeats_with_the_seed(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(kernel, monkeypatch)
+    batch = PackedBatch.from_sequences([[1] * 256, [1] * 40]).to("cuda")
+    query = torch.zeros(296, 16, 64, device="cuda", dtype=torch.bfloat16)
+    value = torch.ones_like(query)
+    outputs = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        outputs.append(AttentionCore(64, dropout=0.5).train()(query, query, value, batch).float())
+    first, again, other = outputs
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    # each value is 2 x (kept of 256) / 256: mean 1, standard deviation 1/16
+    assert abs(float(first[:256].mean()) - 1) < 0.01
+    assert abs(float(first[:256, :, 0].std()) - 1 / 16) < 0.01
 
 
 def test_sequences_of_one_length_are_one_call_on_a_cpu_that_does_what_one_call_each_does(

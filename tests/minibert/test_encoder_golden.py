@@ -62,7 +62,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 def use(kernel: Kernel, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Let this kernel serve; the stages that then run."""
-    monkeypatch.setattr(attention, "choose_kernel", lambda device_type, explicit: kernel)
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
     names = stage_names(golden.model.config)
     if kernel == "explicit":
         return names

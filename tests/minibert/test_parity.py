@@ -133,7 +133,7 @@ def pack(inputs: dict[str, Tensor]) -> PackedBatch:
 
 
 def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "choose_kernel", lambda device_type, explicit: kernel)
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
