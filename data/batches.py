@@ -112,11 +112,9 @@ class SpanBatch:
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "SpanBatch":
         """The same batch with its tensors on `device`."""
-        return SpanBatch(
-            self.packed.to(device, non_blocking),
-            self.start_positions.to(device, non_blocking=non_blocking),
-            self.end_positions.to(device, non_blocking=non_blocking),
-        )
+        from minibert.transfer import move
+
+        return move(self, device, non_blocking)
 
 
 def collate(windows: Windows, chosen: Ints) -> SpanBatch:
@@ -210,9 +208,9 @@ class ClassBatch:
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "ClassBatch":
         """The same batch with its tensors on `device`."""
-        return ClassBatch(
-            self.packed.to(device, non_blocking), self.labels.to(device, non_blocking=non_blocking)
-        )
+        from minibert.transfer import move
+
+        return move(self, device, non_blocking)
 
 
 def collate_labelled(texts: LabelledTexts, chosen: Ints) -> ClassBatch:

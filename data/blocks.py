@@ -137,12 +137,9 @@ class MaskedBatch:
 
     def to(self, device: "torch.device | str", non_blocking: bool = False) -> "MaskedBatch":
         """The same batch with its tensors on `device`."""
-        return MaskedBatch(
-            self.packed.to(device, non_blocking),
-            self.rows.to(device, non_blocking=non_blocking),
-            self.labels.to(device, non_blocking=non_blocking),
-            self.weights.to(device, non_blocking=non_blocking),
-        )
+        from minibert.transfer import move
+
+        return move(self, device, non_blocking)
 
 
 def collate_masked(blocks: Blocks, masking: Masking, items: Ints) -> MaskedBatch:

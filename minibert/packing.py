@@ -7,11 +7,13 @@ sequence boundaries. (The idea: "unpadding", Krell et al. 2021, arXiv 2107.02027
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from minibert.transfer import move
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
@@ -84,9 +86,9 @@ class PackedBatch:
                 f"lengths sum to {sum(lengths)}, input_ids have {len(input_ids)} and "
                 f"token_type_ids {len(token_type_ids)} tokens; expected the same number"
             )
-        sizes = torch.tensor(lengths)
-        ends = sizes.cumsum(0)
-        positions = torch.arange(len(input_ids)) - (ends - sizes).repeat_interleave(sizes)
+        ends = torch.tensor(lengths).cumsum(0)
+        # not repeat_interleave: it wakes all threads, which a busy machine pays dearly for
+        positions = torch.cat([torch.arange(length) for length in lengths])
         cu_seqlens = torch.cat([ends.new_zeros(1), ends]).to(torch.int32)
         return cls(
             input_ids, token_type_ids, positions, tuple(lengths), cu_seqlens, int(max(lengths))
@@ -232,17 +234,5 @@ class PackedBatch:
         return values.flatten(0, 1).index_select(0, self.padded_index)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PackedBatch":
-        """The same batch with its tensors on `device`."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=non_blocking)
-            for name in ("input_ids", "token_type_ids", "position_ids", "cu_seqlens")
-        }
-        return replace(self, **moved)
-
-    def pin_memory(self) -> "PackedBatch":
-        """The same batch in page-locked memory, from which copies to a GPU need not wait."""
-        pinned = {
-            name: getattr(self, name).pin_memory()
-            for name in ("input_ids", "token_type_ids", "position_ids", "cu_seqlens")
-        }
-        return replace(self, **pinned)
+        """The same batch with its tensors on `device`, in one copy."""
+        return move(self, device, non_blocking)

@@ -63,7 +63,8 @@ def test_compiled_layers_compute_the_same(backend):
     models = make_models(backend)
     for length in LENGTHS if backend == "aot_eager" else (3, 20):
         for ours, theirs in zip(*(run(model, length, amp=False) for model in models), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+            atol = 1e-5 * max(1.0, float(theirs.abs().max()))
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
 
 
 def test_all_layers_and_all_numbers_of_tokens_share_one_compilation():
