@@ -16,6 +16,7 @@ keeps its order. So no normalisation is needed: a round has the same tokens on e
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,27 +117,65 @@ def step_sides(
         batches: updates of every side in a round.
         batch_size: windows in an update.
     """
-    windows = read_windows(folder, TRAIN_FILE)
+    work = Rounds.draw(folder, rounds, batches, batch_size)
     model, peer_model = make_ours(SIZES[size]), make_peer(SIZES[size])
     copy_weights(model, peer_model)
-    tokenizer = make_peer_tokenizer(folder)
-    ours = our_step(model.to(device), windows, device, amp_dtype, batch_size)
-    peer = peer_step(peer_model.to(device), tokenizer, device, amp_dtype, batch_size)
-    draws = [draw(windows, batches, batch_size, number) for number in range(rounds)]
-    features = {w: as_features(windows, [w])[0] for chosen in draws for w in chosen.tolist()}
+    ours = our_step(model.to(device), work.windows, device, amp_dtype, batch_size)
+    peer = peer_step(
+        peer_model.to(device), make_peer_tokenizer(folder), device, amp_dtype, batch_size
+    )
+    return {"ours": lambda number: ours(work.shuffled(number)), **work.peer_sides(peer)}
 
-    def shuffled(number: int) -> Ints:
-        return np.random.default_rng(number).permutation(draws[number])
 
-    def peer_round(order: Ints, padding: str | bool) -> None:
-        peer([features[w] for w in order.tolist()], padding)
+PeerStep = Callable[[list[dict[str, Any]], str | bool], None]
 
-    return {
-        "ours": lambda number: ours(shuffled(number)),
-        "padded to 384": lambda number: peer_round(shuffled(number), "max_length"),
-        "dynamic": lambda number: peer_round(shuffled(number), True),
-        "grouped": lambda number: peer_round(draws[number], True),
-    }
+
+@dataclass(frozen=True)
+class Rounds:
+    """The windows of every round.
+
+    Attributes:
+        windows: of the training file.
+        draws: (batches * batch_size,) windows of each round, in the grouped order.
+        features: window -> what the peer gets.
+    """
+
+    windows: Windows
+    draws: list[Ints]
+    features: dict[int, dict[str, Any]]
+
+    @classmethod
+    def draw(cls, folder: Path, rounds: int, batches: int, batch_size: int) -> "Rounds":
+        """Draw them, and make the peer's features, which are not measured."""
+        windows = read_windows(folder, TRAIN_FILE)
+        draws = [draw(windows, batches, batch_size, number) for number in range(rounds)]
+        features = {w: as_features(windows, [w])[0] for chosen in draws for w in chosen.tolist()}
+        return cls(windows, draws, features)
+
+    def shuffled(self, number: int) -> Ints:
+        """The windows of a round in random order."""
+        return np.random.default_rng(number).permutation(self.draws[number])
+
+    def peer_sides(self, step: PeerStep, name: str = "{}") -> dict[str, Callable[[int], None]]:
+        """What the peer does in a round, in each of its ways.
+
+        Args:
+            step: trains on features, with a padding of DataCollatorWithPadding.
+            name: of a side, from that of the way.
+        """
+
+        def side(padding: str | bool, grouped: bool) -> Callable[[int], None]:
+            def work(number: int) -> None:
+                order = self.draws[number] if grouped else self.shuffled(number)
+                step([self.features[w] for w in order.tolist()], padding)
+
+            return work
+
+        return {
+            name.format("padded to 384"): side("max_length", False),
+            name.format("dynamic"): side(True, False),
+            name.format("grouped"): side(True, True),
+        }
 
 
 def draw(windows: Windows, batches: int, batch_size: int, number: int) -> Ints:
@@ -199,7 +238,7 @@ def peer_step(
     device: torch.device,
     amp_dtype: torch.dtype | None,
     batch_size: int = BATCH_SIZE,
-) -> Callable[[list[dict[str, Any]], str | bool], None]:
+) -> PeerStep:
     """A function that trains transformers' model on features, in the order given."""
     from transformers import DataCollatorWithPadding
 

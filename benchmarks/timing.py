@@ -19,30 +19,34 @@ class Row:
 
     Attributes:
         what: what was measured, against which peer.
-        ours: seconds or MiB, one per round.
-        peer: the peer's, in the same rounds.
-        unit: "s" or "MiB".
+        ours: one figure per round.
+        peer: the peer's, in the same rounds; empty for a row without a peer.
+        unit: "s", "MiB" or another.
         goal: peer / ours that the project promises; None for a row that only informs.
         most: instead of a goal for the ratio, the largest value allowed for ours.
+        least: instead of these, the smallest.
     """
 
     what: str
     ours: Sequence[float]
-    peer: Sequence[float]
+    peer: Sequence[float] = ()
     unit: str = "s"
     goal: float | None = None
     most: float | None = None
+    least: float | None = None
 
     @property
     def ratios(self) -> list[float]:
         """peer / ours of every round; above 1 ours is better."""
-        return [theirs / mine for mine, theirs in zip(self.ours, self.peer, strict=True)]
+        return [theirs / mine for mine, theirs in zip(self.ours, self.peer, strict=bool(self.peer))]
 
     @property
     def met(self) -> bool | None:
         """Whether the goal is reached by the median; None without a goal."""
         if self.most is not None:
             return statistics.median(self.ours) < self.most
+        if self.least is not None:
+            return statistics.median(self.ours) >= self.least
         return None if self.goal is None else statistics.median(self.ratios) >= self.goal
 
     def cells(self) -> list[str]:
@@ -50,12 +54,14 @@ class Row:
         goal = "" if self.goal is None else f">= {self.goal:g}x"
         if self.most is not None:
             goal = f"ours < {self.most:g} {self.unit}"
+        if self.least is not None:
+            goal = f"ours >= {self.least:g} {self.unit}"
         verdict = {None: "", True: "met", False: "MISSED"}[self.met]
         return [
             self.what,
             _spread(self.ours, f" {self.unit}"),
-            _spread(self.peer, f" {self.unit}"),
-            _spread(self.ratios, "x"),
+            _spread(self.peer, f" {self.unit}") if self.peer else "",
+            _spread(self.ratios, "x") if self.peer else "",
             str(len(self.ours)),
             goal,
             verdict,

@@ -34,6 +34,9 @@ SIZES = {
         hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024
     ),
     "base": BertConfig(),
+    "large": BertConfig(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
 }
 
 
@@ -91,8 +94,13 @@ def make_ours(config: BertConfig) -> BertForQuestionAnswering:
     return BertForQuestionAnswering(config)
 
 
-def make_peer(config: BertConfig) -> nn.Module:
-    """transformers' BertForQuestionAnswering of the same size, attention: sdpa."""
+def make_peer(config: BertConfig, attention: str = "sdpa") -> nn.Module:
+    """transformers' BertForQuestionAnswering of the same size.
+
+    Args:
+        config: its sizes and rates.
+        attention: its attn_implementation.
+    """
     quiet_transformers()
     import transformers
 
@@ -100,7 +108,7 @@ def make_peer(config: BertConfig) -> nn.Module:
     known = transformers.BertConfig().to_dict()
     theirs = transformers.BertConfig(**{k: v for k, v in sizes.items() if k in known})
     auto: Any = transformers.AutoModelForQuestionAnswering
-    model: nn.Module = auto.from_config(theirs, attn_implementation="sdpa")
+    model: nn.Module = auto.from_config(theirs, attn_implementation=attention)
     return model
 
 

@@ -99,12 +99,12 @@ class AttentionCore(nn.Module):
         if kernel == "explicit":
             return self._explicit(query, key, value, batch)
         if kernel == "per sequence":
-            return _per_sequence(query, key, value, batch, rate, self.scale)
+            return per_sequence(query, key, value, batch, rate, self.scale)
         if kernel == "varlen":
-            return _varlen(query, key, value, batch)
+            return varlen(query, key, value, batch)
         if kernel == "flash":
-            return _flash(query, key, value, batch, rate, self.scale)
-        return _padded(query, key, value, batch, rate, self.scale)
+            return flash(query, key, value, batch, rate, self.scale)
+        return padded(query, key, value, batch, rate, self.scale)
 
     def _explicit(self, query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
         query, key, value = (_pad_heads(x, batch) for x in (query, key, value))  # (B, H, T, K)
@@ -123,9 +123,10 @@ def _pad_heads(x: Tensor, batch: PackedBatch) -> Tensor:
     return batch.pad(x).transpose(1, 2)
 
 
-def _per_sequence(
+def per_sequence(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
+    """One call a sequence; one for all where they are of one length. (N, H, K) -> (N, H, K)."""
     if batch.is_rectangular:
         query, key, value = (_pad_heads(x, batch) for x in (query, key, value))  # (B, H, T, K)
         return batch.unpad(_attend(query, key, value, rate, scale).transpose(1, 2))
@@ -147,7 +148,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, rate: float, scale: float
     return dropout(probs, rate) @ value
 
 
-def _varlen(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+def varlen(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Tensor:
+    """torch.nn.attention.varlen: half precision, no dropout. (N, H, K) -> (N, H, K)."""
     # Its scale is 1 / sqrt(K) by itself; torch 2.10 lets none be named.
     from torch.nn.attention.varlen import varlen_attn
 
@@ -158,9 +160,10 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch) -> Te
     return mixed  # (N, H, K)
 
 
-def _flash(
+def flash(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
+    """The operator beneath `varlen`, with dropout at `rate`. (N, H, K) -> (N, H, K)."""
     # varlen_attn calls this operator with a dropout of 0. The public way to one with dropout is
     # scaled_dot_product_attention over nested tensors, which ends here, too, but whose wrapping
     # takes the host longer than bert-base's layer takes the GPU (docs/log.md).
@@ -171,9 +174,10 @@ def _flash(
     return mixed  # (N, H, K)
 
 
-def _padded(
+def padded(
     query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, rate: float, scale: float
 ) -> Tensor:
+    """One call over the padded batch, with a mask. (N, H, K) -> (N, H, K)."""
     # No mask where nothing is padded: that lets the flash kernel in.
     mixed = F.scaled_dot_product_attention(
         _pad_heads(query, batch),  # (B, H, T, K)

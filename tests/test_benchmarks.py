@@ -2,10 +2,15 @@
 
 import json
 import random
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from benchmarks import gpu
+from benchmarks.ceiling import operations_a_token
 from benchmarks.convert import (
     MIX,
     REASONS,
@@ -15,8 +20,11 @@ from benchmarks.convert import (
     make_shard,
     read_shard,
 )
+from benchmarks.gpu_training import Clock
 from benchmarks.pretraining import Options, mean_and_deviation, run_words, verdict
+from benchmarks.timing import Row
 from data.command import UsageError
+from minibert.config import BertConfig
 from tests.data.convert.little import converted, texts, write_lines
 from train.squad_options import read_options
 
@@ -84,3 +92,54 @@ def test_both_layouts_of_the_synthetic_questions_are_the_same_questions(tmp_path
     original = converted("nq", write_lines(tmp_path / "b", *map(as_original, copies)))
     assert texts(original[0]) == texts(simplified[0]) and len(texts(original[0])) == 12
     assert [p.context for p in original[0]] == [p.context for p in simplified[0]]
+
+
+def test_a_token_of_bert_base_costs_what_its_matrices_say() -> None:
+    config = BertConfig()
+    alone = operations_a_token(config, np.array([1]))
+    matrices = 12 * (4 * 768 * 768 + 2 * 768 * 3072)  # parameters of the linear layers
+    assert alone == 2 * matrices + 12 * 4 * 768
+    # a token of a long window has more partners, and long windows have more tokens
+    mixed = operations_a_token(config, np.array([100, 300]))
+    assert mixed == pytest.approx(2 * matrices + 12 * 4 * 768 * 250)
+
+
+def test_rows_without_a_peer_and_with_a_least_value() -> None:
+    fast = Row("speed", [0.8, 0.6, 0.9], unit="M tokens/s", least=0.7)
+    slow = Row("speed", [0.6], unit="M tokens/s", least=0.7)
+    assert fast.met and not slow.met
+    assert fast.cells()[1:] == [
+        "0.8 M tokens/s (0.6-0.9)", "", "", "3", "ours >= 0.7 M tokens/s", "met",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="zip"):
+        _ = Row("time", [1.0, 2.0], [1.0]).ratios
+
+
+def test_the_gpu_table_has_the_first_size_and_dtype_in_full(tmp_path: Path) -> None:
+    def names(part: str) -> list[tuple[str, bool]]:
+        made = gpu.settings(gpu.Options(), tmp_path, torch.device("cpu"), part)
+        return [(setting.name, setting.compiled) for setting in made]
+
+    base, half, large = (
+        ("base, bfloat16", True),
+        ("base, float16", False),
+        ("large, bfloat16", False),
+    )
+    assert names("training") == [base, half, large]
+    assert names("memory") == names("inference") == [base, large]
+    assert names("steady") == names("attention") == [base]
+    for values in ({"parts": "training,speed"}, {"sizes": "huge"}, {"rounds": 0}, {"seconds": 0.0}):
+        with pytest.raises(UsageError):
+            gpu.Options(**values)
+
+
+def test_a_steady_training_counts_the_tokens_of_whole_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = Clock(seconds=6.0, piece=2.0, device=torch.device("cpu"))
+    while not clock.stop_requested:
+        clock.log_update(0, 0, 0.0, 100, None)  # the first warms up
+        now[0] += 0.5
+    assert clock.pieces == [(2.0, 400)] * 3

@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "minibert.strict_json",
         "minibert.files",
         "minibert.locks",
+        "minibert.transfer",
     ),
     "eval": ("eval", "data", "minibert"),
     "train": PACKAGES,

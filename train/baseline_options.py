@@ -30,7 +30,7 @@ BASELINES: dict[str, dict[str, Any]] = {
         "hidden_size": 64, "layers": 2, "vectors": None, "cell": "lstm", "skip": True,
     },
 }  # fmt: skip
-_OF_BERT = ("revision", "from_scratch", "freeze_encoder")
+_OF_BERT = ("revision", "from_scratch", "freeze_encoder", "attention_dropout", "compile")
 
 
 def _by_model(help: str, **more: Any) -> Any:  # noqa: A002  as in `option`

@@ -1,5 +1,7 @@
 """The model that a training starts from, whatever the task: files, vocabulary, weights."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from data.command import UsageError
 from data.tokenization import Tokenizer
+from minibert.attention import AttentionCore
 from minibert.config import BertConfig
 from minibert.files import file_sha256
 from minibert.hub import ModelFiles, find_model
@@ -83,28 +87,61 @@ def make_model(
     new: bool,
     labels: Sequence[str] | None = None,
 ) -> ModelT:
-    """Random weights or loaded ones; --dropout takes the place of the rates.
+    """Random weights or loaded ones, with the rates of --dropout and --attention-dropout.
+
+    With --compile its layers are compiled at the first update.
 
     Args:
         kind: of model.
         config: its sizes.
         files: with its weights, if they are to be loaded.
-        options: with seed and dropout.
+        options: with seed, dropout and compilation.
         new: random weights.
         labels: names of a classifier's classes; None for other models.
 
     Raises:
         ValueError: weights that do not fit.
+        UsageError: --compile without a compiler.
     """
+    if options.compile:
+        refuse_without_compiler()
     torch.manual_seed(options.seed)
     if new and labels is not None:
         config = replace(config, labels=tuple(labels), problem_type=None)
     model = kind(config) if new else kind.from_pretrained(files, new_head=True, labels=labels)
-    if options.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = options.dropout
+    set_dropout(model, options.dropout, options.attention_dropout)
+    if options.compile:
+        model.encoder.compile_layers()
     return model
+
+
+def set_dropout(model: nn.Module, rate: float | None, attention_rate: float | None) -> None:
+    """Overwrite dropout rates.
+
+    Args:
+        model: any.
+        rate: of all dropouts; None leaves them.
+        attention_rate: of those on attention probabilities; None leaves them.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and rate is not None:
+            module.p = rate
+    for module in model.modules():
+        if isinstance(module, AttentionCore) and attention_rate is not None:
+            module.dropout.p = attention_rate
+
+
+def refuse_without_compiler() -> None:
+    """Say before the training that torch.compile will find no C++ compiler.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        raise UsageError(
+            "--compile needs a C++ compiler, and there is no g++ or clang++ on the PATH; install "
+            "one, name it in CXX, or leave out --compile"
+        )
 
 
 def describe_model(model: TaskModel, identity: dict[str, Any]) -> None:

@@ -46,6 +46,11 @@ class TrainOptions:
     dropout: float | None = option(
         None, help="takes the place of the model's dropout rates", group="training"
     )
+    attention_dropout: float | None = option(
+        None,
+        help="of the attention probabilities alone; 0 spares a GPU their masks",
+        group="training",
+    )
     seed: int = option(0, help="of weights, order and dropout", group="training")
 
     amp: bool = option(False, help="mixed precision (autocast)", group="machine")
@@ -54,6 +59,9 @@ class TrainOptions:
         help="auto: bf16 where the hardware has it, else fp16 with GradScaler",
         choices=("auto", "bf16", "fp16"),
         group="machine",
+    )
+    compile: bool = option(
+        False, help="fuse a layer's pointwise parts with torch.compile (GPU)", group="machine"
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
     threads: int = option(0, help="CPU threads, 0 = torch's own choice", group="machine")
@@ -92,6 +100,11 @@ class TrainOptions:
             "--weight-decay": (self.weight_decay, 0 <= self.weight_decay < 1, "0 to below 1"),
             "--clip-norm": (self.clip_norm, 0 <= self.clip_norm < 1e9, "0 or more"),
             "--dropout": (self.dropout, 0 <= (self.dropout or 0) < 1, "0 to below 1"),
+            "--attention-dropout": (
+                self.attention_dropout,
+                0 <= (self.attention_dropout or 0) < 1,
+                "0 to below 1",
+            ),
             "--seed": (self.seed, 0 <= self.seed < 2**31, "0 to 2147483647"),
             "--threads": (self.threads, self.threads >= 0, "0 or more"),
             "--eval-every": (self.eval_every, self.eval_every >= 0, "0 or more"),

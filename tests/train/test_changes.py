@@ -37,6 +37,7 @@ CHANGES = {
     "device": ("cpu", "'auto' -> 'cpu'"),
     "eval-every": ("1", "0 -> 1"),
     "dropout": ("0.3", "None -> 0.3"),
+    "attention-dropout": ("0.2", "None -> 0.2"),
     "null-threshold": ("1.5", "0.0 -> 1.5"),
 }
 _AMP = ("", "False -> True")

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from data.squad import read_squad
+from minibert.encoder import BertModel
 from tests.forked import forked
 from tests.train.little import little_arguments, write_little
 
@@ -359,6 +360,42 @@ def test_dropout_takes_the_place_of_the_models_rates(files, tmp_path):
         json.loads((tmp_path / "0.4" / "best" / "config.json").read_bytes())["hidden_dropout_prob"]
         == 0.1
     )
+
+
+def test_attention_dropout_is_a_rate_of_its_own(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.loop.seed_update", lambda *numbers: torch.manual_seed(1))
+    rates = {
+        "none": ("--dropout", "0"),
+        "same": ("--dropout", "0", "--attention-dropout", "0"),
+        "attention": ("--dropout", "0", "--attention-dropout", "0.4"),
+        "rest": ("--dropout", "0.4", "--attention-dropout", "0"),
+    }
+    losses = {}
+    for name, more in rates.items():
+        run = tmp_path / name
+        assert command(*little_arguments(files, run, *more, "--epochs", "1"))[0] == 0
+        losses[name] = json.loads((run / "log.jsonl").read_text().splitlines()[0])["loss"]
+    assert losses["none"] == losses.pop("same") and len(set(losses.values())) == 3
+
+
+def test_compiled_training_is_the_same_training(files, tmp_path, monkeypatch):
+    compile_layers = BertModel.compile_layers
+    monkeypatch.setattr(
+        BertModel, "compile_layers", lambda model: compile_layers(model, "aot_eager")
+    )
+    lines = []
+    for more in ((), ("--compile",)):
+        words = little_arguments(files, tmp_path / f"run{more}", "--dropout", "0", *more)
+        assert command(*words, "--epochs", "1")[0] == 0
+        log = (tmp_path / f"run{more}" / "log.jsonl").read_text().splitlines()
+        lines.append([json.loads(line)["loss"] for line in log if '"update"' in line[:20]])
+    assert lines[0] == pytest.approx(lines[1], abs=1e-6) and lines[0]
+
+
+def test_compile_without_a_compiler_is_refused_in_a_sentence(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    words = little_arguments(files, tmp_path / "run", "--compile")
+    assert_one_sentence(command(*words), "--compile needs a C++ compiler", "CXX")
 
 
 def test_ctrl_c_saves_says_how_to_go_on_and_leaves_no_traceback(files, tmp_path):

@@ -1,4 +1,4 @@
-"""data/ahead.py: whatever is asked in whatever order, the batch is that of its items."""
+"""train/ahead.py: whatever is asked in whatever order, the batch is that of its items."""
 
 import threading
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.ahead import Ahead
 from minibert import transfer
+from train.ahead import Ahead
 
 
 @dataclass(frozen=True, eq=False)
