@@ -40,6 +40,7 @@ from benchmarks.workload import (
     synchronise,
 )
 from data.batches import BatchPlan, SpanBatch, collate
+from data.ranks import ALONE
 from data.windows import Ints, Windows
 from minibert.heads import span_loss_sum
 from train.checkpoint import TrainState
@@ -54,6 +55,7 @@ GOALS = {"padded to 384": 2.3, "dynamic": 1.7, "grouped": 0.97}
 class NoRun:
     """Stands in for a run folder: nothing is logged or saved."""
 
+    ranks = ALONE
     stop_requested = False
     saved_update = 0
 

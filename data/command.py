@@ -237,7 +237,9 @@ def _on_sigterm(number: int, frame: Any) -> None:
     raise Terminated
 
 
-def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = False) -> NoReturn:
+def run_command(
+    main: Callable[[list[str]], int], *, outlives_readers: bool = False, with_ranks: bool = False
+) -> NoReturn:
     """Run `main(sys.argv[1:])` and leave the process with its status.
 
     Expected errors (ValueError, OSError, CommandError) become one line on stderr; `--debug` shows
@@ -247,6 +249,8 @@ def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = Fa
     Args:
         main: gets the words of the command line, returns the status.
         outlives_readers: a closed output pipe ends nothing: the work goes on, unheard.
+        with_ranks: several processes of it work together where torchrun starts them; else they
+            would write over each other's files, and are refused.
     """
     argv = sys.argv[1:]
     warnings.showwarning = _print_warning
@@ -258,6 +262,8 @@ def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = Fa
     try:
         for word in argv:
             _require_utf8(word)
+        if not with_ranks:
+            _require_one_process()
         status = main(argv)
         sys.stdout.flush()
     except SystemExit as leaving:  # --help
@@ -281,6 +287,14 @@ def run_command(main: Callable[[list[str]], int], *, outlives_readers: bool = Fa
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     mute_broken()  # else the interpreter would complain, and leave with 120
     sys.exit(status)
+
+
+def _require_one_process() -> None:
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "this command works in one process; start it with python -m, not with torchrun (if "
+            "there is none, `unset WORLD_SIZE`)"
+        )
 
 
 def _require_utf8(word: str) -> None:

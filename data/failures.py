@@ -8,6 +8,7 @@ EXIT_USAGE = 2  # a flag, a file, a name: what to correct is said
 EXIT_NONFINITE = 3  # an infinite or undefined loss or gradient; the weights are the last good ones
 EXIT_DISK = 4  # the disk is full, over quota or failing, or no checkpoint on it is whole
 EXIT_MEMORY = 5  # of the GPU or the machine
+EXIT_RANKS = 6  # of several processes (torchrun), another has ended or does not answer
 EXIT_INTERRUPTED = 130  # Ctrl-C; 128 + the signal's number, as shells count
 EXIT_TERMINATED = 143  # SIGTERM
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.batches import collate
 from data.qa_settings import SETTINGS_FILE, QASettings, make_example_windows
+from data.ranks import ALONE, Ranks
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from data.windows import Ints, Windows
@@ -47,6 +48,7 @@ def predict_logits(
     device: torch.device,
     amp_dtype: torch.dtype | None = None,
     tokens_per_batch: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> WindowLogits:
     """Run the model over all windows, longest first, so that memory runs out at once or never.
 
@@ -57,29 +59,48 @@ def predict_logits(
         amp_dtype: autocast dtype, None for float32.
         tokens_per_batch: real tokens in a batch at most (a single longer window is a batch);
             default 2,048 on a CPU, which is as fast as any larger one, 32,768 elsewhere.
+        ranks: that share the windows; each gets the scores of all.
     """
     lengths = windows.lengths
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    start_logits, end_logits = [], []
-    losses = []
+    logits_of: list[torch.Tensor] = []
+    losses: list[torch.Tensor] = []
+    firsts: list[int] = []
 
     def run(chosen: Ints) -> None:
         batch = collate(windows, chosen).to(device, non_blocking=True)
         logits = model(batch.packed)
         loss = span_loss_sum(logits, batch.packed, batch.start_positions, batch.end_positions)
+        logits_of.append(torch.stack([logits.start_logits.float(), logits.end_logits.float()]))
         losses.append(loss)
-        start_logits.append(logits.start_logits.float())
-        end_logits.append(logits.end_logits.float())
+        firsts.append(int(chosen[0]))
 
-    order = longest_first(model, lengths, run, device, amp_dtype, tokens_per_batch, "window")
+    order = longest_first(model, lengths, run, device, amp_dtype, tokens_per_batch, "window", ranks)
     # Back into the windows' own order: token t of sorted window w goes to bounds[w] + t.
     sizes = lengths[order]
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.repeat(bounds[order], sizes) + within
-    flat = np.empty((2, bounds[-1]), np.float32)
-    flat[0, place] = torch.cat(start_logits).cpu().numpy()
-    flat[1, place] = torch.cat(end_logits).cpu().numpy()
-    return WindowLogits(flat[0], flat[1], bounds, torch.stack(losses).sum().item() / len(windows))
+    flat = np.zeros((2, bounds[-1]), np.float32)
+    if logits_of:  # a rank may have had no batch
+        flat[:, place] = torch.cat(logits_of, 1).cpu().numpy()
+    ranks.fill(flat)
+    return WindowLogits(flat[0], flat[1], bounds, _mean_loss(losses, firsts, lengths, ranks))
+
+
+def _mean_loss(losses: list[torch.Tensor], firsts: list[int], lengths: Ints, ranks: Ranks) -> float:
+    """Loss sums of batches -> the mean over all windows, added up in one order on any ranks.
+
+    Args:
+        losses: () each, of this rank's batches.
+        firsts: the first window of each batch.
+        lengths: (W,) tokens of the windows.
+        ranks: that share them.
+    """
+    own = torch.stack(losses).tolist() if losses else []
+    pairs = [pair for rank in ranks.gather(list(zip(firsts, own, strict=True))) for pair in rank]
+    pairs.sort(key=lambda pair: (-lengths[pair[0]], pair[0]))
+    dtype = losses[0].dtype if losses else torch.float32
+    return torch.tensor([loss for _, loss in pairs], dtype=dtype).sum().item() / len(lengths)
 
 
 def decode_windows(
@@ -129,6 +150,7 @@ class Answerer:
         device: str = "auto",
         amp: bool = False,
         amp_dtype: str = "auto",
+        ranks: Ranks = ALONE,
     ) -> "Answerer":
         """Load a question-answering model with its tokenizer and settings.
 
@@ -136,7 +158,7 @@ class Answerer:
             ValueError: not found, not readable, or without a trained span head.
         """
         files = find_model(name_or_folder, revision=revision, optional=(SETTINGS_FILE,))
-        place = choose_device(device)
+        place = choose_device(device, ranks.local_rank, ranks.local_size)
         model = BertForQuestionAnswering.from_pretrained(files, new_head=True)
         if model.load_report is not None and model.load_report.new:
             raise ValueError(
@@ -168,6 +190,10 @@ class Answerer:
         """The threshold for questions of unknown kind."""
         return self.settings.threshold(True)
 
+    def windows(self, examples: Sequence[SquadExample]) -> Windows:
+        """The windows of examples, as the model's settings cut them."""
+        return make_example_windows(examples, self.tokenizer, self.settings)
+
     def decode(
         self,
         examples: Sequence[SquadExample],
@@ -175,7 +201,7 @@ class Answerer:
         tokens_per_batch: int | None = None,
     ) -> tuple[Windows, list[Decoded], float]:
         """Windows, answers of all examples in order, and the loss against their gold answers."""
-        windows = make_example_windows(examples, self.tokenizer, self.settings)
+        windows = self.windows(examples)
         logits = predict_logits(self.model, windows, self.device, self.amp_dtype, tokens_per_batch)
         length = self.settings.max_answer_length
         decoded = decode_windows(logits, windows, n_best=n_best, max_answer_length=length)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.batches import LabelledTexts, collate_labelled, encode_labelled
 from data.cleaning import Cleaning
+from data.ranks import ALONE, Ranks
 from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Ints
 from data.words import Words, split_texts
@@ -151,6 +152,7 @@ def predict_scores(
     device: torch.device,
     amp_dtype: torch.dtype | None = None,
     tokens_per_batch: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> ClassScores:
     """Run the model over all texts, longest first, so that memory runs out at once or never.
 
@@ -161,18 +163,24 @@ def predict_scores(
         amp_dtype: autocast dtype, None for float32.
         tokens_per_batch: tokens in a batch at most (a single longer text is a batch); default
             2,048 on a CPU, 32,768 elsewhere.
+        ranks: that share the texts; each gets the scores of all.
     """
-    parts = []
+    parts: list[torch.Tensor] = []
 
     def run(chosen: Ints) -> None:
         batch = collate_labelled(texts, chosen).to(device, non_blocking=True)
         parts.append(model(batch.packed).double().cpu())  # (B, C)
 
-    order = longest_first(model, texts.lengths, run, device, amp_dtype, tokens_per_batch, "text")
-    ordered = torch.empty(len(order), model.config.num_labels, dtype=torch.float64)
-    ordered[torch.from_numpy(order)] = torch.cat(parts)
-    loss = classification_loss_sum(ordered, torch.from_numpy(texts.labels)).item() / len(texts)
-    return ClassScores(ordered.numpy(), loss)
+    order = longest_first(
+        model, texts.lengths, run, device, amp_dtype, tokens_per_batch, "text", ranks
+    )
+    scores = np.zeros((len(texts), model.config.num_labels))
+    if parts:  # a rank may have had no batch
+        scores[order] = torch.cat(parts).numpy()
+    ranks.fill(scores)
+    labels = torch.from_numpy(texts.labels)
+    loss = classification_loss_sum(torch.from_numpy(scores), labels).item() / len(texts)
+    return ClassScores(scores, loss)
 
 
 def as_predictions(

@@ -1,6 +1,7 @@
 """A model run over many items, longest first, in batches of about equal numbers of tokens."""
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from data.failures import is_out_of_memory
+from data.ranks import ALONE, Ranks
 from data.windows import Ints
 
 
@@ -20,10 +22,12 @@ def longest_first(
     amp_dtype: torch.dtype | None,
     tokens_per_batch: int | None,
     unit: str,
+    ranks: Ranks = ALONE,
 ) -> Ints:
     """Run all items, the longest first, so that memory runs out at once or never.
 
-    If it does, batches of half the tokens are tried, down to single items, with a warning.
+    If it does, batches of half the tokens are tried, down to single items, with a warning. Ranks
+    share the batches that one process would run, so that the scores do not depend on their number.
 
     Args:
         model: put into evaluation mode.
@@ -34,34 +38,51 @@ def longest_first(
         tokens_per_batch: tokens in a batch at most (a single longer item is a batch); default 2,048
             on a CPU, which is as fast as any larger one, 32,768 elsewhere.
         unit: what the progress bar counts, "window".
+        ranks: that share the work; all of them wait until all are through.
 
     Returns:
-        (R,) the items in the order in which they ran.
+        The items that ran here, in their order; (R,) all of them with one process.
     """
     budget = tokens_per_batch or (2048 if device.type == "cpu" else 32768)
     order = np.argsort(-lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
-    done = 0
+    todo = deque(ranks.share(_cut(order, lengths, budget)))
+    done: list[Ints] = []
     if model.training:  # eval() walks every module: too long a way for each single question
         model.eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
-        tqdm(total=len(order), unit=unit, leave=False, disable=None) as bar,
-    ):
-        while done < len(order):
-            room = (ends[done - 1] if done else 0) + budget
-            chosen = order[done : max(done + 1, np.searchsorted(ends, room, side="right"))]
-            try:
-                run(chosen)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(chosen) == 1:
-                    raise
-                budget = int(lengths[chosen].sum()) // 2
-                warnings.warn(
-                    f"out of memory: batches of {budget} tokens from here on", stacklevel=3
-                )
-                continue
-            done += len(chosen)
-            bar.update(len(chosen))
-    return order
+
+    def run_share() -> None:
+        nonlocal todo
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None),
+            tqdm(total=sum(map(len, todo)), unit=unit, leave=False, disable=None) as bar,
+        ):
+            while todo:
+                chosen = todo[0]
+                try:
+                    run(chosen)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error) or len(chosen) == 1:
+                        raise
+                    budget = int(lengths[chosen].sum()) // 2
+                    warnings.warn(
+                        f"out of memory: batches of {budget} tokens from here on", stacklevel=3
+                    )
+                    todo = deque(_cut(np.concatenate(todo), lengths, budget))
+                    continue
+                done.append(todo.popleft())
+                bar.update(len(chosen))
+
+    ranks.together(run_share)
+    return np.concatenate([order[:0], *done])
+
+
+def _cut(order: Ints, lengths: Ints, budget: int) -> list[Ints]:
+    """Cut items into batches of at most so many tokens; a single longer item is a batch."""
+    ends, batches, done = np.cumsum(lengths[order]), [], 0
+    while done < len(order):
+        room = (ends[done - 1] if done else 0) + budget
+        stop = max(done + 1, int(np.searchsorted(ends, room, side="right")))
+        batches.append(order[done:stop])
+        done = stop
+    return batches

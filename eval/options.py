@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data.command import UsageError, option
 from data.options import WindowOptions, check_range
+from data.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from data.squad import SquadData
@@ -51,7 +52,7 @@ class AnswerOptions(WindowOptions):
             )
         check_range("threads", self.threads, 0, MOST_THREADS)
 
-    def load(self, amp: bool = False, amp_dtype: str = "auto") -> "Answerer":
+    def load(self, amp: bool = False, amp_dtype: str = "auto", ranks: Ranks = ALONE) -> "Answerer":
         """The model with its settings, changed where flags say so; --threads counts from here on.
 
         Raises:
@@ -63,7 +64,7 @@ class AnswerOptions(WindowOptions):
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        answerer = Answerer.load(self.model, self.revision, self.device, amp, amp_dtype)
+        answerer = Answerer.load(self.model, self.revision, self.device, amp, amp_dtype, ranks)
         return answerer.with_settings(
             max_length=self.max_length,
             doc_stride=self.doc_stride,

@@ -7,12 +7,13 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
 from data.options import check_range
+from data.ranks import Ranks, joined_ranks
 from eval.options import MOST_ANSWERS, AnswerOptions
 
 if TYPE_CHECKING:
@@ -100,7 +101,21 @@ class PredictOptions(AnswerOptions):
 
 
 def main(argv: list[str]) -> int:
-    """Write the prediction files and, where there are gold answers, metrics.json."""
+    """Write the prediction files and, where there are gold answers, metrics.json.
+
+    Ranks (torchrun) share the windows; the first one decodes and writes.
+    """
+    with joined_ranks() as ranks:
+        options = PredictOptions(**ranks.first(lambda: asdict(read_options(argv))))
+        return predict(options, ranks)
+
+
+def read_options(argv: list[str]) -> PredictOptions:
+    """The command line; a folder that is no place for the files is refused before the work.
+
+    Raises:
+        UsageError: wrong flags, or such a folder.
+    """
     options = parse(
         PredictOptions, argv, prog="eval.predict",
         description="Answer every question of a SQuAD file with a trained model.",
@@ -108,20 +123,37 @@ def main(argv: list[str]) -> int:
         "--output-dir predictions\n\nWith --no-null-answer only the questions that have an answer "
         "are scored, since no other\ncan be right; the loss stays that of all windows.",
     )  # fmt: skip
-    from data.ledger import ledger
-    from data.squad import read_squad
-    from eval.prediction_files import check_folder, write_json, write_predictions
+    from eval.prediction_files import check_folder
 
     folder = Path(options.output_dir)
-    check_folder("--output-dir", folder)  # before the work, so that a wrong name costs none
+    check_folder("--output-dir", folder)
     if any((folder / name).exists() for name in ("options.json", "checkpoints")):
         raise UsageError(
             f"--output-dir {folder} is a run folder, whose own answers lie there; name another"
         )
-    data = read_squad(options.data_file)
-    answerer = options.load(options.amp, options.amp_dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    windows, decoded, loss = answerer.decode(data.examples, options.n_best, options.batch_tokens)
+    return options
+
+
+def predict(options: PredictOptions, ranks: Ranks) -> int:
+    """Answer, write, say how well; the exit status."""
+    from data.ledger import ledger
+    from data.squad import read_squad
+    from eval.answerer import decode_windows, predict_logits
+    from eval.prediction_files import write_json, write_predictions
+
+    folder = Path(options.output_dir)
+    data = ranks.together(lambda: read_squad(options.data_file))
+    answerer = ranks.together(lambda: options.load(options.amp, options.amp_dtype, ranks))
+    ranks.first(lambda: folder.mkdir(parents=True, exist_ok=True))
+    windows = answerer.windows(data.examples)
+    logits = predict_logits(
+        answerer.model, windows, answerer.device, answerer.amp_dtype, options.batch_tokens, ranks
+    )
+    if not ranks.is_first:
+        return 0
+    length = answerer.settings.max_answer_length
+    decoded = decode_windows(logits, windows, n_best=options.n_best, max_answer_length=length)
+    loss = logits.loss
     threshold = options.threshold(answerer, data)
     write_predictions(
         folder, [e.id for e in data.examples], decoded,
@@ -150,4 +182,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, with_ranks=True)

@@ -8,15 +8,25 @@ import torch
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", local_rank: int = 0, local_size: int = 1) -> torch.device:
     """The device of a name: "auto" is CUDA if there is one, else Apple's MPS, else the CPU.
 
+    Of several processes that work together each takes a GPU of its own, by its number.
+
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        local_rank: number of this process on its machine.
+        local_size: processes that work together on this machine.
+
     Raises:
-        ValueError: a device that this machine or this build of torch does not have.
+        ValueError: a device that this machine or this build of torch does not have, or that cannot
+            be shared by so many.
     """
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     counts = {"cuda": cuda, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     have = [kind for kind, count in counts.items() if count]
+    if local_size > 1:
+        name = _one_of_several(name, cuda, local_rank, local_size)
     if name == "auto":
         name = have[0]
     numbered = [f"{kind}:{index}" for kind in have for index in range(counts[kind])]
@@ -25,6 +35,24 @@ def choose_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not available; this machine has: {', '.join(numbered)}"
         )
     return torch.device(name)
+
+
+def _one_of_several(name: str, gpus: int, local_rank: int, local_size: int) -> str:
+    """What a name means to one of several processes on this machine."""
+    if name == "auto":
+        name = "cuda" if gpus else "cpu"
+    if name.startswith(("cuda:", "mps")):
+        raise ValueError(
+            f"device {name} is one GPU, but {local_size} processes work on this machine; name "
+            "cuda, of which each takes its own, or start one process"
+        )
+    if name == "cuda" and 0 < gpus < local_size:
+        raise ValueError(
+            f"{local_size} processes were started on this machine, which has {gpus} "
+            f"GPU{'s' if gpus > 1 else ''}; start as many (torchrun --nproc-per-node {gpus}), or "
+            "name --device cpu"
+        )
+    return f"cuda:{local_rank}" if name == "cuda" and gpus else name
 
 
 def cpu_has_bf16() -> bool:

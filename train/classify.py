@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
+from data.ranks import joined_ranks
 from train.classify_options import ClassifyOptions, read_options
+from train.restarts import read_together
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Read, train, evaluate, say where everything is."""
-    options = read_options(argv)
+    with joined_ranks() as ranks:
+        options = read_together("classify", ClassifyOptions, read_options, argv, ranks)
 
-    from train.wiring import run_training
+        from train.wiring import run_training
 
-    return run_training("classify", options, read_work)
+        return run_training("classify", options, read_work, ranks)
 
 
 def read_work(
@@ -127,7 +130,9 @@ def evaluate(
     names, dev = inputs.train.data.label_names, inputs.start.dev
     try:
         with run.interruptible():
-            scores = predict_scores(inputs.model, dev, device, amp_dtype)
+            scores = predict_scores(inputs.model, dev, device, amp_dtype, ranks=run.ranks)
+            if not run.ranks.is_first:
+                return  # the first rank scores, and tells the others what comes of it
             if not np.isfinite(scores.logits).all():
                 refuse_evaluation(
                     state.update, "scores that are infinite or undefined on the dev set"
@@ -176,4 +181,4 @@ def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main, outlives_readers=True)
+    run_command(main, outlives_readers=True, with_ranks=True)

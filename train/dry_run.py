@@ -1,13 +1,16 @@
 """`--dry-run`: windows are counted by the caller; here are updates, disk, and measured time."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from data.batches import BatchPlan
+from data.ranks import ALONE, Ranks
 from train.disk import disk_free
+from train.gradients import Gradients
 from train.loop import Task, make_update, seed_update
 from train.options import TrainOptions
 
@@ -25,6 +28,7 @@ def print_plan(
     amp_dtype: torch.dtype | None,
     task: Task,
     need: int,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Print what a run would take, from a few real updates on a model that is then thrown away.
 
@@ -39,14 +43,21 @@ def print_plan(
         amp_dtype: autocast dtype, None for float32.
         task: batches and losses; nothing is evaluated.
         need: bytes the run folder will take.
+        ranks: that train together; the times are those of all of them.
     """
     model.train()
+    gradients = Gradients(model, ranks)
+    plan = replace(plan, accumulate=ranks.round_up(plan.accumulate))
     seconds = []
     for update in range(min(TIMED_UPDATES + 1, plan.total_updates)):
         started = time.monotonic()
-        seed_update(options.seed, update)
+        seed_update(options.seed, update, ranks.rank)
         parts = plan.micro_batches(update)
-        make_update(model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task)
+        with gradients.attempt(len(parts)):
+            make_update(
+                model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task,
+                gradients,
+            )  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

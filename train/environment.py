@@ -16,10 +16,10 @@ from minibert.files import write_file
 from minibert.strict_json import parse_object, shown
 
 # What, if it differs, makes a resumed run's bits differ from an uninterrupted one's.
-_BITS = ("torch", "device", "gpu", "cpu_capability")
+_BITS = ("torch", "device", "gpu", "cpu_capability", "ranks")
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
+def environment(device: str = "cpu", ranks: int = 1) -> dict[str, Any]:
     """Versions, threads and devices: what the bits of a run may depend on; no host, no paths."""
     versions = {}
     for package in ("torch", "tokenizers", "safetensors", "numpy"):
@@ -33,23 +33,25 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "versions": versions,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "ranks": ranks,
         "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "commit": _commit(),
     }
 
 
-def record_start(path: Path, device: str) -> None:
+def record_start(path: Path, device: str, ranks: int = 1) -> None:
     """Add a start to RUN/env.json, and warn of what is otherwise than at the first one.
 
     Args:
         path: RUN/env.json, written anew. It decides nothing: a damaged one is a warning.
         device: the kind of device the run is on.
+        ranks: processes that train together.
     """
     starts = _read_starts(path)
     if starts is None:
         print(f"warning: {path} does not list a run's starts; a new list is begun", file=sys.stderr)
-    starts = [*(starts or []), environment(device)]
+    starts = [*(starts or []), environment(device, ranks)]
     write_file(path, (json.dumps(starts, indent=2) + "\n").encode())
     first, now = ({**start, **start["versions"]} for start in (starts[0], starts[-1]))
     for name in _BITS:

@@ -18,6 +18,8 @@ from data.failures import is_out_of_memory
 from data.windows import Ints
 from train.checkpoint import TrainState
 from train.faults import give_back_memory, halve_micro_batches, refuse_nonfinite, renew
+from train.gradients import Gradients
+from train.onlooker import follow_first
 from train.optim import learning_rate
 from train.options import TrainOptions
 from train.run import Run
@@ -96,19 +98,24 @@ def make_update(
     device: torch.device,
     amp_dtype: torch.dtype | None,
     task: Task,
+    gradients: Gradients,
 ) -> Update:
-    """One optimizer step over all micro-batches `parts`; the gradients are left for reports."""
+    """One optimizer step over all micro-batches `parts`; the gradients are left for reports.
+
+    Of several ranks each runs its share of the parts, and all make the same step.
+    """
     weight = sum(map(task.weight, parts))
     losses = []
-    for part in parts:
+    for part in gradients.ranks.share(parts):
         batch = task.make_batch(part).to(device, non_blocking=True)
         with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
             loss = task.loss_sum(model, batch) / weight  # the update's: parts may be unequal
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
+    gradients.sum()  # over the ranks, if there are several
     scaler.unscale_(optimizer)  # so that the clip sees true gradients
     grad_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    *values, norm = torch.stack([*losses, grad_norm]).tolist()  # here the host waits for the device
+    values, norm = gradients.agree(losses, grad_norm)  # here the host waits for the device
     update = Update(values, norm, scaler.get_scale())
     if update.is_finite:
         if clip_norm:
@@ -144,31 +151,38 @@ def train(
         amp_dtype: autocast dtype, None for float32.
         task: batches, losses, scores.
 
+    Of several ranks (`run.ranks`) each calls this with equal arguments, and only the first one's
+    `run` writes.
+
     Raises:
         CommandError: a non-finite loss or gradient (status 3; the weights are still the last good
             ones), or too little memory for a single item (status 5).
     """
-    skips = 0
-    plan = replace(plan, accumulate=max(plan.accumulate, state.accumulate))
-    while not task.is_finished(state, plan.total_updates) and not run.stop_requested:
+    skips, ranks = 0, run.ranks
+    gradients = Gradients(model, ranks)
+    plan = replace(plan, accumulate=ranks.round_up(max(plan.accumulate, state.accumulate)))
+    while not task.is_finished(state, plan.total_updates) and not ranks.any(run.stop_requested):
         if state.evaluation_due:
             state.evaluation_due = False
-            task.evaluate(
-                state, run
+            task.evaluate(state, run)
+            follow_first(
+                state, ranks
             )  # due again if a signal stopped it: first thing after a resume
             if not state.evaluation_due:
                 run.save(model, optimizer, scaler, state)
             continue
         model.train()
-        seed_update(options.seed, state.update)
+        seed_update(options.seed, state.update, ranks.rank)
         lr = learning_rate(options, state.update, plan.total_updates)
         for group in optimizer.param_groups:
             group["lr"] = lr
         parts = plan.micro_batches(state.update)
         try:
-            made = make_update(
-                model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task
-            )
+            with gradients.attempt(len(parts)):
+                made = make_update(
+                    model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task,
+                    gradients,
+                )  # fmt: skip
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
+from data.ranks import ALONE, Ranks, joined_ranks
 from train.pretrain_options import PretrainOptions, read_options
+from train.restarts import read_together
 
 if TYPE_CHECKING:
     import torch
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Read, train, evaluate, say where everything is."""
-    options = read_options(argv)
+    with joined_ranks() as ranks:
+        options = read_together("pretrain", PretrainOptions, read_options, argv, ranks)
 
-    from train.wiring import run_training
+        from train.wiring import run_training
 
-    return run_training("pretrain", options, read_work)
+        return run_training("pretrain", options, read_work, ranks)
 
 
 def read_work(
@@ -101,7 +104,9 @@ def evaluate(
     length = plan.length_of(state.update - 1)
     try:
         with run.interruptible():
-            metrics = score_held_out(inputs, length, device, amp_dtype)
+            metrics = score_held_out(inputs, length, device, amp_dtype, run.ranks)
+            if not run.ranks.is_first:
+                return  # the first rank writes, and tells the others what comes of it
             if not math.isfinite(metrics["loss"]):
                 refuse_evaluation(state.update, f"a loss of {metrics['loss']} on the held-out text")
     except KeyboardInterrupt:
@@ -128,9 +133,16 @@ def evaluate(
 
 
 def score_held_out(
-    inputs: "Inputs", length: int, device: "torch.device", amp_dtype: "torch.dtype | None"
+    inputs: "Inputs",
+    length: int,
+    device: "torch.device",
+    amp_dtype: "torch.dtype | None",
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
-    """{"loss", "perplexity", "accuracy" in percent, "masked", "length"} over all masked tokens."""
+    """{"loss", "perplexity", "accuracy" in percent, "masked", "length"} over all masked tokens.
+
+    Of several ranks each predicts its share of the blocks, and all get the scores.
+    """
     import torch
 
     from data.blocks import collate_masked
@@ -138,16 +150,26 @@ def score_held_out(
     from train.pretrain_inputs import held_out_items
 
     inputs.model.eval()
-    loss, right, masked = 0.0, 0, 0
-    with torch.inference_mode():
-        for items in held_out_items(inputs, length):
+    batches = held_out_items(inputs, length)
+
+    def score_share() -> list[tuple[float, int, int]]:
+        scored = []
+        for items in ranks.share(batches):
             batch = collate_masked(inputs.held_out, inputs.held_out_masking, items).to(device)
             with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
                 logits = inputs.model(batch.packed, batch.rows)  # (M, V)
             each = torch.ones_like(batch.weights)
-            loss += masked_lm_loss_sum(logits, batch.labels, each).item()
-            right += int((logits.argmax(-1) == batch.labels).sum())
-            masked += len(batch.rows)
+            loss = masked_lm_loss_sum(logits, batch.labels, each).item()
+            right = int((logits.argmax(-1) == batch.labels).sum())
+            scored.append((loss, right, len(batch.rows)))
+        return scored
+
+    with torch.inference_mode():
+        shares = ranks.gather(ranks.together(score_share))
+    # in the order of the batches, so that the sum has the same bits whoever scored them
+    scored = [shares[n % ranks.size][n // ranks.size] for n in range(len(batches))]
+    loss = sum(loss for loss, _, _ in scored)
+    right, masked = (sum(counts) for counts in zip(*[row[1:] for row in scored], strict=True))
     mean = loss / max(masked, 1)
     return {
         "loss": mean,
@@ -168,4 +190,4 @@ def finish(run: "PretrainRun", metrics: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main, outlives_readers=True)
+    run_command(main, outlives_readers=True, with_ranks=True)

@@ -26,6 +26,7 @@ from torch import nn
 from tqdm import tqdm
 
 from data.failures import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError
+from data.ranks import ALONE, Ranks
 from minibert.files import flush_folder
 from train.best import METRICS, MODEL, PREDICTIONS, publish, seal, staged
 from train.checkpoint import PREFIX, TrainState, load_checkpoint, save_checkpoint
@@ -60,9 +61,12 @@ class Run:
         total_updates: of the whole training.
         items: what the progress bar counts, "windows".
         device: the kind of device it runs on.
+        ranks: the processes that train together; this is the first, and the others have an
+            `Onlooker`.
 
     Attributes:
         folder: RUN.
+        ranks: as given.
         stop_status: exit status of the signal that asked to stop, 0 if none did.
         saved_update: updates made in the newest checkpoint, 0 without one.
 
@@ -80,8 +84,10 @@ class Run:
         total_updates: int,
         items: str,
         device: str = "cpu",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.folder = folder
+        self.ranks = ranks
         self.options = options
         self.items = items
         self.stop_status = 0
@@ -97,18 +103,18 @@ class Run:
         self._changes: list[dict[str, Any]] = []
         self._open = ExitStack()
         self._log: FileIO
-        folder.mkdir(parents=True, exist_ok=True)
         if not options.resume:
             self._begin()
 
     def _begin(self) -> None:
         """Say in the folder what this start does; from here on it is changed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
         self._changes = write_options(self.folder, self.options, self._inputs)
         # Unbuffered: what is written counts as written, and closing it cannot fail again.
         log = (self.folder / "log.jsonl").open("ab", buffering=0)
         self._log = self._open.enter_context(log)
-        record_start(self.folder / "env.json", self._device)
+        record_start(self.folder / "env.json", self._device, self.ranks.size)
 
     # ---- log
 
@@ -277,7 +283,7 @@ class Run:
         """
         try:
             self._interruptible = True
-            if self.stop_status:
+            if self.stop_status and self.ranks.size == 1:  # ranks begin it together
                 raise KeyboardInterrupt
             yield
         finally:
@@ -286,21 +292,22 @@ class Run:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         status = STOP_SIGNALS[signal.Signals(number)]
         if self.stop_status:
-            _tell(f"stopped at once; the last good checkpoint is of update {self.saved_update}")
+            self._tell(
+                f"stopped at once; the last good checkpoint is of update {self.saved_update}"
+            )
             os._exit(status)
         self.stop_status = status
-        _tell("stopping after this update, then saving; again stops at once")
-        if self._interruptible:
+        self._tell("stopping after this update, then saving; again stops at once")
+        if self._interruptible and not self.ranks.busy:
             raise KeyboardInterrupt
+
+    def _tell(self, text: str) -> None:
+        """A line on stderr from a signal handler; print may be in the middle of one."""
+        with suppress(OSError):
+            os.write(2, f"\n{text}\n".encode())
 
     def close(self) -> None:
         """End the progress bar and the log."""
         if self._bar is not None:
             self._bar.close()
         self._open.close()
-
-
-def _tell(text: str) -> None:
-    """A line on stderr from inside a signal handler, where print may be in the middle of one."""
-    with suppress(OSError):
-        os.write(2, f"\n{text}\n".encode())

@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
+from data.ranks import joined_ranks
+from train.restarts import read_together
 from train.squad_options import SquadOptions, read_options
 
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Read, train, evaluate, say where everything is."""
-    options = read_options(argv)
+    with joined_ranks() as ranks:
+        options = read_together("squad", SquadOptions, read_options, argv, ranks)
 
-    from train.wiring import run_training
+        from train.wiring import run_training
 
-    return run_training("squad", options, read_work)
+        return run_training("squad", options, read_work, ranks)
 
 
 def read_work(
@@ -107,7 +110,9 @@ def evaluate(
     threshold = inputs.settings.threshold(inputs.dev_data.has_impossible)
     try:
         with run.interruptible():
-            logits = predict_logits(inputs.model, dev, device, amp_dtype)
+            logits = predict_logits(inputs.model, dev, device, amp_dtype, ranks=run.ranks)
+            if not run.ranks.is_first:
+                return  # the first rank scores, and tells the others what comes of it
             refuse_nonfinite_scores(logits, state.update)
             decoded = decode_windows(
                 logits, dev, n_best=options.n_best, max_answer_length=options.max_answer_length
@@ -213,4 +218,4 @@ def check_demo_goals(metrics: dict[str, Any], passes: float, run: "Run") -> int:
 
 
 if __name__ == "__main__":
-    run_command(main, outlives_readers=True)
+    run_command(main, outlives_readers=True, with_ranks=True)

@@ -5,25 +5,29 @@ A command reads its data and model into a `Work`, and says what comes after a fi
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from data.batches import BatchPlan
+from data.ranks import ALONE, Ranks
 from minibert.device import choose_amp_dtype, choose_device
 from train.checkpoint import TrainState
 from train.disk import disk_need, refuse_without_room
 from train.dry_run import print_plan
 from train.earlier_run import earlier_run_aside
 from train.loop import Task, train
+from train.onlooker import Onlooker, restore_together
 from train.optim import make_optimizer
 from train.options import TrainOptions
 from train.picture import draw_training
+from train.restarts import note_begun, note_coming, seconds_before
 from train.resuming import saved_run
 from train.run import Run
 from train.run_folder import held_folder
@@ -66,57 +70,85 @@ def run_training(
     read_work: Callable[
         [OptionsT, Path, torch.device, torch.dtype | None, dict[str, Any] | None], Work
     ],
+    ranks: Ranks = ALONE,
 ) -> int:
     """Read, train, evaluate, say where everything is.
+
+    Of several ranks each reads and trains; only the first sees the run folder, writes and speaks.
 
     Args:
         command: "squad" for `python -m train.squad`.
         options: of the command.
         read_work: (options, run folder, device, autocast dtype or None, identity of the run to
             resume or None) -> what is to be trained, described on the way.
+        ranks: that train together.
 
     Returns:
         The exit status.
     """
-    started = time.monotonic()
+    started = time.monotonic() - seconds_before(ranks)
     if options.threads:
         torch.set_num_threads(options.threads)
     options = replace(options, threads=torch.get_num_threads())
     if options.deterministic:
         torch.use_deterministic_algorithms(True)
-    device = choose_device(options.device)
+    device = ranks.together(
+        lambda: choose_device(options.device, ranks.local_rank, ranks.local_size)
+    )
+    ranks.use(device)
     amp_dtype = choose_amp_dtype(device, options.amp_dtype) if options.amp else None
-    folder = Path(options.output_dir or time.strftime(f"runs/{command}-%Y%m%d-%H%M%S"))
-    with held_folder(folder, options):
-        overwrites = options.overwrite and not options.dry_run
+    folder = Path(options.output_dir)
+    with ExitStack() as held:
+        place = ranks.together(lambda: held.enter_context(held_place(folder, options, ranks)))
+        overwrites = options.overwrite and not options.dry_run and ranks.is_first
         with earlier_run_aside(folder) if overwrites else nullcontext():
-            saved = saved_run(folder)["inputs"] if options.resume else None
-            work = read_work(options, folder, device, amp_dtype, saved)
+            saved = ranks.first(lambda: saved_run(folder)["inputs"] if options.resume else None)
+            work = ranks.together(lambda: read_work(options, place, device, amp_dtype, saved))
             model, plan, task = work.model, work.plan, work.task
             optimizer = make_optimizer(model, options)
             scaler = torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
             need = disk_need(model, options, work.answers) + 2 * work.vocabulary_bytes
             if options.dry_run:
                 print_plan(
-                    model, optimizer, scaler, plan, options, folder, device, amp_dtype, task, need
-                )
-            refuse_without_room(folder, need)
+                    model, optimizer, scaler, plan, options, folder, device, amp_dtype, task, need,
+                    ranks,
+                )  # fmt: skip
+            ranks.first(lambda: refuse_without_room(folder, need))
             if options.dry_run:
                 return 0
             left = minutes_left(options.max_minutes, started)
-            run = work.run_class(
-                folder, replace(work.options, max_minutes=left), work.identity,
-                plan.total_updates, work.counted, device.type,
+            note_coming(folder, options, ranks)
+            run_class = work.run_class if ranks.is_first else Onlooker
+            run = ranks.together(
+                lambda: run_class(
+                    folder, replace(work.options, max_minutes=left), work.identity,
+                    plan.total_updates, work.counted, device.type, ranks,
+                )
             )  # fmt: skip
+            note_begun(folder, ranks)
         try:
-            state = run.restore(model, optimizer, scaler)
+            state = restore_together(run, model, optimizer, scaler)
             if options.resume:
                 run.print(f"resumed after update {state.update} of {plan.total_updates}")
+            if ranks.size > 1:
+                run.print(f"ranks: {ranks.size}, each with its share of every update")
             run.watch_signals()
             train(model, optimizer, scaler, plan, options, state, run, device, amp_dtype, task)
-            return say_results(command, work, state, run)
+            run.stop_status = max(ranks.gather(run.stop_status))
+            return ranks.first(lambda: say_results(command, work, state, run))
         finally:
             run.close()
+
+
+@contextmanager
+def held_place(folder: Path, options: TrainOptions, ranks: Ranks) -> Iterator[Path]:
+    """Hold the run folder, on the first rank; a spare folder for what another one has to write."""
+    if ranks.is_first:
+        with held_folder(folder, options):
+            yield folder
+    else:
+        with TemporaryDirectory() as spare:
+            yield Path(spare)
 
 
 def minutes_left(max_minutes: float, started: float) -> float:

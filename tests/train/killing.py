@@ -59,7 +59,7 @@ def start(
         train.squad.show_an_answer = lambda *anything: None
         if prepare:
             prepare()
-        run_command(command)
+        run_command(command, with_ranks=True)
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 0
         sys.stderr.flush()

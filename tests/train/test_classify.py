@@ -19,6 +19,7 @@ import train.classify
 import train.classify_card
 import train.classify_inputs
 from data.batches import encode_labelled
+from data.ranks import ALONE
 from data.tokenization import Tokenizer
 from minibert.heads import BertForSequenceClassification
 from tests.forked import forked
@@ -28,6 +29,7 @@ from train.baseline_options import BASELINES
 from train.checkpoint import TrainState
 from train.classify import ends_early, read_work
 from train.classify_options import ClassifyOptions
+from train.gradients import Gradients
 from train.loop import Update, make_update
 from train.optim import make_optimizer
 from train.run import Run
@@ -185,8 +187,9 @@ def work_of(files, tmp_path, kind="bert", **changes):
 def gradients(work, options, parts):
     optimizer, scaler = make_optimizer(work.model, options), torch.amp.GradScaler(enabled=False)
     made = make_update(
-        work.model, optimizer, scaler, parts, 0.0, torch.device("cpu"), None, work.task
-    )
+        work.model, optimizer, scaler, parts, 0.0, torch.device("cpu"), None, work.task,
+        Gradients(work.model, ALONE),
+    )  # fmt: skip
     assert isinstance(made, Update) and made.is_finite
     return made.loss, {n: p.grad for n, p in work.model.named_parameters() if p.grad is not None}
 
@@ -217,8 +220,9 @@ def test_a_frozen_encoder_keeps_its_weights_and_has_no_dropout(files, tmp_path):
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     make_update(
-        work.model, optimizer, scaler, [np.arange(9)], 5.0, torch.device("cpu"), None, work.task
-    )
+        work.model, optimizer, scaler, [np.arange(9)], 5.0, torch.device("cpu"), None, work.task,
+        Gradients(work.model, ALONE),
+    )  # fmt: skip
     assert not work.model.encoder.training
     for name, parameter in work.model.named_parameters():
         assert torch.equal(parameter, before[name]) == name.startswith("encoder."), name

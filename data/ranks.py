@@ -1,0 +1,395 @@
+"""Processes that do one command's work together: torchrun's ranks, or one process, which is the
+same with nobody else.
+
+    torchrun --nproc-per-node 8 -m train.squad --amp
+
+The ranks meet at the address that torchrun names and speak gloo (TCP) with each other; tensors of a
+GPU travel over NCCL. torch is imported only where there are others.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from data.command import UsageError
+from data.failures import EXIT_INTERRUPTED, EXIT_RANKS, CommandError, explain
+
+if TYPE_CHECKING:
+    import torch
+    import torch.distributed as dist
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+MEETING_SECONDS = 300.0  # until all ranks have come; torchrun starts them at the same time
+REACHING_SECONDS = 20.0  # until torchrun, which is there before its ranks, has answered
+# A rank that ends is noticed at once, by its closed connections. Only one that neither ends nor
+# answers takes so long: others may have to wait for a slow disk, or for a text that one tokenizes.
+SILENCE_SECONDS = 1800.0
+NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(eq=False)
+class Ranks:
+    """This process among those of its command.
+
+    Every method that is said to be for all ranks is called by all of them, in the same order.
+
+    Attributes:
+        rank: number of this process, from 0. Number 0 writes and speaks for all.
+        size: processes in all.
+        local_rank: number on this machine, from 0.
+        local_size: processes on this machine.
+        busy: whether this process is inside a call for all ranks, which nothing may break off.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    busy: bool = False
+    _store: Any = None  # torchrun's own (a dist.Store): it lives as long as torchrun
+    _group: "dist.ProcessGroup | None" = field(default=None, repr=False)  # of GPU tensors
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This rank's part of what all ranks have in the same order: every size-th item."""
+        return items[self.rank :: self.size]
+
+    def round_up(self, number: int) -> int:
+        """The next multiple of the number of ranks, of which each then has as many."""
+        return -(-number // self.size) * self.size
+
+    # ---- for all ranks
+
+    def gather(self, value: T) -> list[T]:
+        """What each rank hands in, by rank. For all ranks.
+
+        Args:
+            value: anything that JSON can hold; it comes back as JSON has it.
+        """
+        if self.size == 1:
+            return [value]
+        import torch
+        import torch.distributed as dist
+
+        content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        with self._linked():
+            sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+            dist.all_gather(sizes, torch.tensor([len(content)]))
+            longest = max(int(size) for size in sizes)
+            padded = torch.zeros(longest, dtype=torch.uint8)
+            padded[: len(content)] = content
+            pieces = [torch.empty_like(padded) for _ in range(self.size)]
+            dist.all_gather(pieces, padded)
+        return [
+            json.loads(bytes(piece[: int(size)].numpy()))
+            for piece, size in zip(pieces, sizes, strict=True)
+        ]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank. For all ranks."""
+        if self.size == 1:
+            return flag
+        import torch
+        import torch.distributed as dist
+
+        said = torch.tensor([int(flag)])
+        with self._linked():
+            dist.all_reduce(said, dist.ReduceOp.MAX)
+        return bool(said)
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What the first rank makes, on all of them, as JSON has it. For all ranks.
+
+        Raises:
+            SystemExit: it failed; the others leave with its status, and it alone says why.
+        """
+        made = self.together(make if self.is_first else lambda: None)
+        return self.gather(made)[0]  # type: ignore[return-value]
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Let every rank do its part, wait for all, and go on only if all did it. For all ranks.
+
+        Returns:
+            What this rank made.
+
+        Raises:
+            KeyboardInterrupt: it came to one of them.
+            SystemExit: one of them failed; the lowest that did raises its error and says why, the
+                others leave with its status.
+        """
+        if self.size == 1:
+            return work()
+        failure: BaseException | None = None
+        try:
+            try:
+                made = work()
+            finally:
+                self.busy = True  # from here on `Run` lets no signal interrupt
+        except BaseException as error:
+            failure = error
+        self.busy = True
+        try:
+            statuses = self.gather(_status(failure))
+        finally:
+            self.busy = False
+        failed = [r for r, status in enumerate(statuses) if status not in (0, EXIT_INTERRUPTED)]
+        if failed and self.rank != failed[0]:
+            raise SystemExit(statuses[failed[0]])
+        if failure is not None:
+            raise failure
+        if any(statuses):
+            raise KeyboardInterrupt
+        return made
+
+    def fill(self, array: "NDArray[Any]") -> None:
+        """Give every rank all of an array of which each has made some elements. For all ranks.
+
+        The bits are added up as whole numbers, so that they arrive as they were.
+
+        Args:
+            array: float32 or float64, 0 where this rank has made nothing; changed in place.
+        """
+        if self.size == 1:
+            return
+        import numpy as np
+        import torch
+        import torch.distributed as dist
+
+        bits = array.view(np.int64 if array.itemsize == 8 else np.int32)
+        with self._linked():
+            dist.all_reduce(torch.from_numpy(bits))
+
+    def use(self, device: "torch.device") -> None:
+        """Say where the tensors are that `start_sum`, `collect` and `copy_first` get. For all."""
+        if self.size > 1 and device.type == "cuda":
+            import torch
+            import torch.distributed as dist
+
+            torch.cuda.set_device(device)
+            with self._linked():
+                self._group = dist.new_group(backend="nccl", timeout=_seconds(SILENCE_SECONDS))
+
+    def start_sum(self, tensor: "torch.Tensor") -> Callable[[], None]:
+        """Begin to add a tensor up over all ranks, in place; the function returned waits for it.
+
+        For all ranks, of which there are several.
+        """
+        import torch.distributed as dist
+
+        with self._linked():
+            work = dist.all_reduce(tensor, group=self._group, async_op=True)
+
+        def wait() -> None:
+            with self._linked():
+                work.wait()
+
+        return wait
+
+    def collect(self, row: "torch.Tensor", rows: "torch.Tensor") -> list[list[float]]:
+        """The numbers of all ranks, by rank. For all ranks, of which there are several.
+
+        Args:
+            row: (n,) of this rank.
+            rows: (size, n) where they are put.
+        """
+        import torch.distributed as dist
+
+        with self._linked():
+            dist.all_gather(list(rows.unbind()), row, group=self._group)
+            made: list[list[float]] = rows.tolist()
+        return made
+
+    def copy_first(self, tensors: Sequence["torch.Tensor"]) -> None:
+        """Overwrite each rank's tensors with those of the first rank. For all ranks."""
+        if self.size == 1:
+            return
+        import torch.distributed as dist
+
+        with self._linked():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0, group=self._group)
+
+    @contextlib.contextmanager
+    def _linked(self) -> Iterator[None]:
+        """A block in which another rank may be missed.
+
+        Raises:
+            CommandError: it has ended, or does not answer (status 6).
+        """
+        before, self.busy = self.busy, True
+        try:
+            yield
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CommandError(
+                f"rank {self.rank} of {self.size} stops, since another has ended or does not "
+                f"answer ({reason}); what that one said, or torchrun says of it, is the reason",
+                EXIT_RANKS,
+            ) from error
+        finally:
+            self.busy = before
+
+    # ---- what torchrun keeps while it starts its ranks again
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a text for the ranks that the same torchrun may start after these."""
+        if self._store is not None:
+            self._store.set(f"minibert/{name}", value)
+
+    def recall(self, name: str) -> str | None:
+        """What ranks before these, of the same torchrun, have kept; None without."""
+        if self._store is None or not self._store.check([f"minibert/{name}"]):
+            return None
+        return str(self._store.get(f"minibert/{name}").decode())
+
+
+ALONE = Ranks()
+
+
+@contextlib.contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """Find the other ranks that torchrun has started; without torchrun there are none.
+
+    In the block only the first rank prints; what ends another one is said behind it, by
+    `run_command`.
+
+    Raises:
+        UsageError: an environment that was left behind, or ranks that do not come.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield ALONE
+        return
+    ranks = _meet(_numbers())
+    with contextlib.ExitStack() as silence:
+        if not ranks.is_first:
+            nothing = silence.enter_context(open(os.devnull, "w"))
+            silence.enter_context(contextlib.redirect_stdout(nothing))
+            silence.enter_context(contextlib.redirect_stderr(nothing))
+        yield ranks
+    if ranks.size > 1:  # not after an error: others may be gone, and NCCL would wait for them
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+
+
+def _numbers() -> dict[str, str]:
+    """What torchrun says of this process.
+
+    Raises:
+        UsageError: parts of it are missing or no numbers.
+    """
+    given = {name: os.environ.get(name, "") for name in NEEDED}
+    wrong = [n for n, v in given.items() if not v or (n != "MASTER_ADDR" and not v.isdecimal())]
+    if wrong or not 0 <= int(given["RANK"]) < int(given["WORLD_SIZE"]):
+        raise UsageError(
+            f"WORLD_SIZE is {given['WORLD_SIZE']!r} in the environment, but "
+            f"{', '.join(wrong) or 'RANK'} does not fit it; start with torchrun, or `unset "
+            "WORLD_SIZE` to work in one process"
+        )
+    return given
+
+
+def _meet(given: dict[str, str]) -> Ranks:
+    """Connect to torchrun and to the other ranks."""
+    import torch.distributed as dist
+
+    rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
+    from_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    place = f"{given['MASTER_ADDR']}:{given['MASTER_PORT']}"
+    try:
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            given["MASTER_ADDR"],
+            int(given["MASTER_PORT"]),
+            is_master=rank == 0 and not from_torchrun,
+            wait_for_workers=False,
+            timeout=_seconds(REACHING_SECONDS if from_torchrun else MEETING_SECONDS),
+        )
+    except RuntimeError as error:
+        raise UsageError(
+            f"WORLD_SIZE is {size} in the environment, but nobody answers at {place} "
+            f"({str(error).splitlines()[0][:120]}); start with torchrun, or `unset WORLD_SIZE` to "
+            "work in one process"
+        ) from None
+    ranks = Ranks(rank, size, int(given["LOCAL_RANK"]), int(given["LOCAL_WORLD_SIZE"]))
+    if from_torchrun:
+        ranks._store = store
+    if size > 1:
+        meeting = _agree_on_meeting(store, rank, size, place)
+        with ranks._linked():
+            dist.init_process_group(
+                "gloo",
+                store=dist.PrefixStore(meeting, store),  # type: ignore[attr-defined]
+                rank=rank,
+                world_size=size,
+                timeout=_seconds(SILENCE_SECONDS),
+            )
+    return ranks
+
+
+def _agree_on_meeting(store: Any, rank: int, size: int, place: str) -> str:
+    """A name that only the ranks that run now know.
+
+    torchrun starts ranks again with the same store, which still holds the addresses of those before
+    (torch 2.13 reads them, and waits for the dead), and restart counts may differ by machine. So
+    each rank shows a number of its own, the first answers it with the name, and it is heard only by
+    who shows that number now: an old number is answered too, and nobody hears it.
+
+    Raises:
+        UsageError: others do not come.
+    """
+    mine, began, said = os.urandom(8).hex(), time.monotonic(), False
+    if rank:
+        store.set(f"minibert/rank-{rank}", mine)
+    missing = set(range(1, size)) if rank == 0 else {0}
+    while True:
+        if rank == 0:
+            for other in sorted(missing):
+                if store.check([f"minibert/{mine}/{other}"]):
+                    missing.remove(other)
+                elif store.check([f"minibert/rank-{other}"]):
+                    number = store.get(f"minibert/rank-{other}").decode()
+                    store.set(f"minibert/answer-{number}", mine)
+            if not missing:
+                return mine
+        elif store.check([f"minibert/answer-{mine}"]):
+            name = str(store.get(f"minibert/answer-{mine}").decode())
+            store.set(f"minibert/{name}/{rank}", "here")
+            return name
+        waited = time.monotonic() - began
+        who = f"rank {', '.join(map(str, sorted(missing)))} of {size} at {place}"
+        if waited > MEETING_SECONDS:
+            raise UsageError(
+                f"{who} did not come within {MEETING_SECONDS:.0f} s; start all ranks with "
+                "torchrun, or `unset WORLD_SIZE` to work in one process"
+            )
+        if waited > 15 and rank == 0 and not said:
+            said = True
+            print(f"waiting for {who}", file=sys.stderr)
+        time.sleep(0.02)
+
+
+def _status(failure: BaseException | None) -> int:
+    """The exit status that an error leads to; 0 without one."""
+    if failure is None:
+        return 0
+    if isinstance(failure, SystemExit):
+        return int(failure.code or 0) if isinstance(failure.code, int | None) else 1
+    known = explain(failure)
+    return known[1] if known else 1
+
+
+def _seconds(number: float) -> Any:
+    from datetime import timedelta
+
+    return timedelta(seconds=number)
