@@ -196,8 +196,8 @@ class Ranks:
 
         return wait
 
-    def collect(self, row: "torch.Tensor", rows: "torch.Tensor") -> list[list[float]]:
-        """The numbers of all ranks, by rank. For all ranks, of which there are several.
+    def collect(self, row: "torch.Tensor", rows: "torch.Tensor") -> None:
+        """Put the numbers of all ranks together. For all ranks, of which there are several.
 
         Args:
             row: (n,) of this rank.
@@ -207,6 +207,10 @@ class Ranks:
 
         with self._linked():
             dist.all_gather(list(rows.unbind()), row, group=self._group)
+
+    def read(self, rows: "torch.Tensor") -> list[list[float]]:
+        """What `collect` has put together, on the host, which waits for it."""
+        with self._linked():
             made: list[list[float]] = rows.tolist()
         return made
 

@@ -1,6 +1,6 @@
 """The next batch is built on a thread while a GPU computes this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,16 @@ class Ahead:
         self.device = device
         self._pool = ThreadPoolExecutor(1, "batches") if device.type == "cuda" else None
         self._next: tuple[Ints, Future[Any]] | None = None
+
+    def batches(self, parts: Sequence[Ints], then: Ints | None) -> Iterator[Any]:
+        """The batches of some parts on the device, each built while the one before is used.
+
+        Args:
+            parts: (B,) item numbers of each.
+            then: of the batch that will be asked for after them, None for none.
+        """
+        for items, following in zip(parts, [*parts[1:], then], strict=True):
+            yield self.batch(items, following)
 
     def batch(self, items: Ints, following: Ints | None) -> Any:
         """The batch of `items` on the device.

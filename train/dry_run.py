@@ -9,6 +9,7 @@ from torch import nn
 
 from data.batches import BatchPlan
 from data.ranks import ALONE, Ranks
+from train.ahead import Ahead
 from train.disk import disk_free
 from train.gradients import Gradients
 from train.loop import Task, make_update, seed_update
@@ -46,7 +47,7 @@ def print_plan(
         ranks: that train together; the times are those of all of them.
     """
     model.train()
-    gradients = Gradients(model, ranks)
+    gradients, ahead = Gradients(model, ranks), Ahead(task.make_batch, device)
     plan = replace(plan, accumulate=ranks.round_up(plan.accumulate))
     seconds = []
     for update in range(min(TIMED_UPDATES + 1, plan.total_updates)):
@@ -55,8 +56,8 @@ def print_plan(
         parts = plan.micro_batches(update)
         with gradients.attempt(len(parts)):
             make_update(
-                model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task,
-                gradients,
+                model, optimizer, scaler, gradients, ahead.batches(ranks.share(parts), None),
+                sum(map(task.weight, parts)), options.clip_norm, device, amp_dtype, task.loss_sum,
             )  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":

@@ -88,14 +88,31 @@ class Gradients:
         for bucket in self._buckets:
             bucket.wait()
 
-    def agree(self, losses: list[Tensor], grad_norm: Tensor) -> tuple[list[float], float]:
-        """All that the host has to know of an update, and that each rank has come so far.
-
-        Here the host waits for the device.
+    def tell(self, losses: list[Tensor], grad_norm: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather what every rank has to say of an update; nothing waits for the device.
 
         Args:
             losses: () each, of this rank's micro-batches.
             grad_norm: () of the summed gradients.
+
+        Returns:
+            What `read` takes, and () bool on the device: all of it is finite, and every rank has
+            come so far, so that the step may be made.
+        """
+        if not self._buckets:
+            told = torch.stack([*losses, grad_norm])
+            return told, told.isfinite().all()
+        self._row[: 1 + len(losses)] = torch.stack([torch.ones_like(grad_norm), *losses])
+        self._row[-1] = grad_norm
+        self.ranks.collect(self._row, self._rows)
+        self._agreed = True
+        return self._rows, self._rows.isfinite().all() & (self._rows[:, 0] == 1).all()
+
+    def read(self, told: Tensor) -> tuple[list[float], float]:
+        """All that the host has to know of an update. Here it waits for the device.
+
+        Args:
+            told: from `tell`.
 
         Returns:
             The losses of all ranks' micro-batches, in the order of the update, and the norm.
@@ -104,15 +121,11 @@ class Gradients:
             MemoryElsewhere: another rank ran out of memory.
         """
         if not self._buckets:
-            *values, norm = torch.stack([*losses, grad_norm]).tolist()
+            *values, norm = told.tolist()
             return values, norm
-        told = torch.stack([torch.ones_like(grad_norm), *losses])
-        self._row[: len(told)] = told
-        self._row[-1] = grad_norm
-        rows = self.ranks.collect(self._row, self._rows)
+        rows = self.ranks.read(told)
         if failed := [rank for rank, row in enumerate(rows) if row[0] != 1]:
             raise MemoryElsewhere(f"out of memory on rank {failed[0]}")
-        self._agreed = True
         size = self.ranks.size  # part p was the (p // size)th of rank p % size
         return [rows[p % size][1 + p // size] for p in range(self._parts)], rows[0][-1]
 

@@ -5,7 +5,7 @@ questions or tweets: a `Task` turns item numbers into tensors, runs the model an
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -15,12 +15,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from data.batches import BatchPlan
 from data.failures import is_out_of_memory
+from data.ranks import Ranks
 from data.windows import Ints
+from train.ahead import Ahead
 from train.checkpoint import TrainState
 from train.faults import give_back_memory, halve_micro_batches, refuse_nonfinite, renew
 from train.gradients import Gradients
 from train.onlooker import follow_first
-from train.optim import learning_rate
+from train.optim import learning_rate, step_if
 from train.options import TrainOptions
 from train.run import Run
 
@@ -93,34 +95,34 @@ def make_update(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    parts: list[Ints],
+    gradients: Gradients,
+    batches: Iterable[Any],
+    weight: float,
     clip_norm: float,
     device: torch.device,
     amp_dtype: torch.dtype | None,
-    task: Task,
-    gradients: Gradients,
+    loss_sum: Callable[[nn.Module, Any], Tensor],
 ) -> Update:
-    """One optimizer step over all micro-batches `parts`; the gradients are left for reports.
+    """One optimizer step over all micro-batches; the gradients are left for reports.
 
-    Of several ranks each runs its share of the parts, and all make the same step.
+    Of several ranks each runs its own `batches`, and all make the same step. `weight` is that of
+    the update's items on all ranks, since micro-batches may be unequal.
     """
-    weight = sum(map(task.weight, parts))
     losses = []
-    for part in gradients.ranks.share(parts):
-        batch = task.make_batch(part).to(device, non_blocking=True)
+    for batch in batches:
         with torch.autocast(device.type, amp_dtype, enabled=amp_dtype is not None):
-            loss = task.loss_sum(model, batch) / weight  # the update's: parts may be unequal
+            loss = loss_sum(model, batch) / weight
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     gradients.sum()  # over the ranks, if there are several
     scaler.unscale_(optimizer)  # so that the clip sees true gradients
     grad_norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    values, norm = gradients.agree(losses, grad_norm)  # here the host waits for the device
+    told, is_good = gradients.tell(losses, grad_norm)
+    if clip_norm:  # by nothing where the norm is infinite: reports want the gradients as they are
+        clip_grads_with_norm_(model.parameters(), clip_norm, grad_norm.where(is_good, 0))
+    step_if(is_good, optimizer)
+    values, norm = gradients.read(told)  # here the host waits for the device
     update = Update(values, norm, scaler.get_scale())
-    if update.is_finite:
-        if clip_norm:
-            clip_grads_with_norm_(model.parameters(), clip_norm, grad_norm)
-        scaler.step(optimizer)
     scaler.update()  # a smaller scale after an overflow
     return update
 
@@ -160,6 +162,7 @@ def train(
     """
     skips, ranks = 0, run.ranks
     gradients = Gradients(model, ranks)
+    ahead = Ahead(task.make_batch, device)
     plan = replace(plan, accumulate=ranks.round_up(max(plan.accumulate, state.accumulate)))
     while not task.is_finished(state, plan.total_updates) and not ranks.any(run.stop_requested):
         if state.evaluation_due:
@@ -177,11 +180,13 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = lr
         parts = plan.micro_batches(state.update)
+        batches = ahead.batches(ranks.share(parts), next_part(plan, state.update, ranks))
+        weight = sum(map(task.weight, parts))
         try:
             with gradients.attempt(len(parts)):
                 made = make_update(
-                    model, optimizer, scaler, parts, options.clip_norm, device, amp_dtype, task,
-                    gradients,
+                    model, optimizer, scaler, gradients, batches, weight, options.clip_norm, device,
+                    amp_dtype, task.loss_sum,
                 )  # fmt: skip
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -209,8 +214,16 @@ def train(
         # before an evaluation too: whatever fails there, the updates are not lost
         if state.evaluation_due or state.update % options.save_every == 0:
             run.save(model, optimizer, scaler, state)
+    ahead.close()
     if state.update != run.saved_update:  # stopped between two checkpoints
         run.save(model, optimizer, scaler, state)
+
+
+def next_part(plan: BatchPlan, update: int, ranks: Ranks) -> Ints | None:
+    """The micro-batch that this rank wants first after an update (counted from 0)."""
+    if update + 1 >= plan.total_updates:
+        return None
+    return next(iter(ranks.share(plan.micro_batches(update + 1))), None)
 
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:

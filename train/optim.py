@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.batches import ROUNDING
 from train.options import TrainOptions
@@ -56,6 +56,20 @@ def make_optimizer(model: nn.Module, options: TrainOptions) -> torch.optim.Optim
             "exp_avg_sq": torch.zeros_like(parameter),
         }
     return optimizer
+
+
+def step_if(is_good: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Make an optimizer's step or leave all as it is, decided on the device: nobody waits for it.
+
+    Args:
+        is_good: () bool, on the device of the parameters.
+        optimizer: fused; those read the two attributes that GradScaler.step sets for them, too.
+    """
+    vars(optimizer).update(found_inf=(~is_good).float(), grad_scale=None)
+    try:
+        optimizer.step()
+    finally:
+        del vars(optimizer)["found_inf"], vars(optimizer)["grad_scale"]
 
 
 def warmup_updates(warmup: float, total: int) -> int:

@@ -76,15 +76,14 @@ def test_without_a_scaler_the_run_stops_before_the_update_and_names_its_items(
 ):  # fmt: skip
     windows, config = little
     model = make_model(config)
-    before = []
-    handle = register_optimizer_step_pre_hook(lambda *anything: before.append(None))
-    last_good = {}
+    begun = []
 
-    def after_step(optimizer, args, kwargs):
-        last_good["weights"] = snapshot(model)
+    def state_of(optimizer):
+        moments = [t.clone() for state in optimizer.state.values() for t in state.values()]
+        return [*snapshot(model), *moments]
 
-    last_good["weights"] = snapshot(model)
-    handle_after = register_optimizer_step_post_hook(after_step)
+    before = register_optimizer_step_pre_hook(lambda o, *rest: begun.append(state_of(o)))
+    after = register_optimizer_step_post_hook(lambda o, *rest: begun.append(state_of(o)))
     seen: list[list[int]] = []
     try:
         with pytest.raises(CommandError, match=rf"update {at + 1} .*was not made") as caught:
@@ -93,12 +92,14 @@ def test_without_a_scaler_the_run_stops_before_the_update_and_names_its_items(
                 loss=Injection(model, place, value, at),
             )  # fmt: skip
     finally:
-        handle.remove()
-        handle_after.remove()
+        before.remove()
+        after.remove()
     assert caught.value.status == 3
-    assert len(before) == at  # no step was even begun
-    assert same(last_good["weights"], model)
-    assert all(bool(weights.isfinite().all()) for weights in last_good["weights"])
+    # the last step was refused on the device: weights, moments and step counts are as before it
+    assert len(begun) == 2 * (at + 1)
+    assert all(torch.equal(a, b) for a, b in zip(begun[-2], begun[-1], strict=True))
+    assert same(begun[-1][: len(list(model.parameters()))], model)
+    assert all(bool(weights.isfinite().all()) for weights in begun[-1])
     report = json.loads((tmp_path / "run" / NONFINITE_REPORT.format(at + 1)).read_bytes())
     assert report["update"] == at + 1
     assert [part["items"] for part in report["micro_batches"]] == [
