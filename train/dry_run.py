@@ -4,18 +4,23 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from data.batches import BatchPlan
+from data.failures import is_out_of_memory
 from data.ranks import ALONE, Ranks
 from train.ahead import Ahead
 from train.disk import disk_free
+from train.faults import renew
 from train.gradients import Gradients
+from train.largest_part import largest_that_fits
 from train.loop import Task, make_update, seed_update
 from train.options import TrainOptions
 
 TIMED_UPDATES = 3  # after one to warm up
+MOST = 4096  # items of a micro-batch that anybody would want
 
 
 def print_plan(
@@ -68,5 +73,32 @@ def print_plan(
     print(f"time: {typical:.2f} s an update, about {minutes:.1f} minutes without evaluations")
     free = disk_free(folder) / 1e9
     print(f"disk: {need / 1e9:.2f} GB for checkpoints, best model and answers, {free:.1f} GB free")
-    if device.type == "cuda":
+    if has_its_own_memory(device):
         print(f"GPU memory: {torch.cuda.max_memory_allocated(device) / 1e9:.2f} GB")
+
+        def fits(number: int) -> bool:
+            items = np.resize(plan.items(0), number)
+            fresh = renew(scaler, device)  # one that ran out of memory has not ended its update
+            try:
+                with gradients.attempt(ranks.size):
+                    make_update(
+                        model, optimizer, fresh, gradients, ahead.batches([items], None), number,
+                        options.clip_norm, device, amp_dtype, task.loss_sum,
+                    )  # fmt: skip
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                error.__traceback__ = None  # its frames hold the update's tensors
+                return False
+            finally:
+                optimizer.zero_grad(set_to_none=True)
+                torch.cuda.empty_cache()
+            return True
+
+        largest = largest_that_fits(fits, len(parts[0]), min(plan.size, MOST))
+        print(f"largest micro-batch that fits: {largest}{' or more' if largest == MOST else ''}")
+
+
+def has_its_own_memory(device: torch.device) -> bool:
+    """Whether running out of memory on a device ends nothing but the try."""
+    return device.type == "cuda"

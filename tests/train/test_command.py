@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import train.dry_run
 from data.squad import read_squad
 from minibert.encoder import BertModel
+from minibert.heads import BertForQuestionAnswering
 from tests.forked import forked
 from tests.train.little import little_arguments, write_little
 
@@ -426,6 +429,28 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path, more):
     assert "minutes" in output
     assert "GB" in output
     assert not run.exists()
+
+
+def test_a_dry_run_finds_the_largest_micro_batch_by_running_out_of_memory(files, tmp_path):
+    """As on a GPU, whose memory is its own; here the model has none above 20 windows."""
+
+    def little_memory():
+        forward = BertForQuestionAnswering.forward
+
+        def refusing(model, batch):
+            if batch.num_sequences > 20:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return forward(model, batch)
+
+        BertForQuestionAnswering.forward = refusing
+        train.dry_run.has_its_own_memory = lambda device: True
+        torch.cuda.max_memory_allocated = lambda device: 2.5e9
+
+    words = little_arguments(files, tmp_path / "run", "--dry-run", "--amp", "--amp-dtype", "fp16")
+    status, output, _ = forked("train.squad", *words, prepare=little_memory)
+    assert status == 0 and "GPU memory: 2.50 GB" in output
+    found = re.search(r"largest micro-batch that fits: (\d+)\n", output)
+    assert found and 18 <= int(found[1]) <= 20
 
 
 @pytest.mark.parametrize("updates", [3, 7])
