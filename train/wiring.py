@@ -4,6 +4,7 @@ A command reads its data and model into a `Work`, and says what comes after a fi
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -91,6 +92,7 @@ def run_training(
         torch.set_num_threads(options.threads)
     options = replace(options, threads=torch.get_num_threads())
     if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS is refused
         torch.use_deterministic_algorithms(True)
     device = ranks.together(
         lambda: choose_device(options.device, ranks.local_rank, ranks.local_size)
