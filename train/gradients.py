@@ -7,7 +7,6 @@ has happened to it (docs/distributed.md). With one process there are no buckets 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -190,6 +189,11 @@ def start_alike(model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
 
     Only the first has loaded a checkpoint, and random weights may differ between machines.
     """
-    moments = (optimizer.state[p].values() for g in optimizer.param_groups for p in g["params"])
-    tensors = chain(model.parameters(), chain.from_iterable(moments))
+    tensors: list[Tensor] = list(model.parameters())
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            moments = optimizer.state[parameter]
+            tensors += [
+                moments[name] for name in sorted(moments)
+            ]  # a loaded state has its own order
     ranks.copy_first([tensor.detach() for tensor in tensors])
