@@ -19,6 +19,8 @@ import train.squad
 from tests.train.killing import start
 
 LIMIT = 20.0  # seconds
+# never collected: a forked child that collects one would wait for its thread, which is not there
+_stores: list[dist.TCPStore] = []
 
 
 class Torchrun:
@@ -27,6 +29,7 @@ class Torchrun:
     def __init__(self) -> None:
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False,
                                     timeout=timedelta(seconds=20))  # fmt: skip
+        _stores.append(self._store)
         self.restarts = 0
 
     def environment(self, rank: int, size: int) -> dict[str, str]:
@@ -82,7 +85,7 @@ class Torchrun:
             tell: send the others SIGTERM when one fails, as torchrun does.
             more: of `start`.
         """
-        return finish_all(self.start(*values, **more), tell=tell)  # the store lives as long as self
+        return finish_all(self.start(*values, **more), tell=tell)
 
 
 def finish_all(children: list[int], limit: float = LIMIT, tell: bool = True) -> list[int]:
