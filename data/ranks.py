@@ -45,14 +45,17 @@ class Ranks:
         size: processes in all.
         local_rank: number on this machine, from 0.
         local_size: processes on this machine.
-        busy: whether this process is inside a call for all ranks, which nothing may break off.
+        breakable: whether KeyboardInterrupt may be raised here: one rank alone must not leave
+            what it does with others, only the part of `together` that is its own.
+        break_asked: makes the next such part end as it begins.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    busy: bool = False
+    breakable: bool = True
+    break_asked: bool = False
     _store: Any = None  # torchrun's own (a dist.Store): it lives as long as torchrun
     _group: "dist.ProcessGroup | None" = field(default=None, repr=False)  # of GPU tensors
 
@@ -133,16 +136,16 @@ class Ranks:
         failure: BaseException | None = None
         try:
             try:
+                self.breakable = True
+                if self.break_asked:
+                    raise KeyboardInterrupt
                 made = work()
             finally:
-                self.busy = True  # from here on `Run` lets no signal interrupt
+                self.breakable = False
         except BaseException as error:
             failure = error
-        self.busy = True
-        try:
-            statuses = self.gather(_status(failure))
-        finally:
-            self.busy = False
+        self.breakable = False  # an interrupt may have come before the line above did it
+        statuses = self.gather(_status(failure))
         failed = [r for r, status in enumerate(statuses) if status not in (0, EXIT_INTERRUPTED)]
         if failed and self.rank != failed[0]:
             raise SystemExit(statuses[failed[0]])
@@ -231,7 +234,6 @@ class Ranks:
         Raises:
             CommandError: it has ended, or does not answer (status 6).
         """
-        before, self.busy = self.busy, True
         try:
             yield
         except RuntimeError as error:
@@ -241,8 +243,6 @@ class Ranks:
                 f"answer ({reason}); what that one said, or torchrun says of it, is the reason",
                 EXIT_RANKS,
             ) from error
-        finally:
-            self.busy = before
 
     # ---- what torchrun keeps while it starts its ranks again
 
@@ -325,12 +325,13 @@ def _meet(given: dict[str, str]) -> Ranks:
             f"({str(error).splitlines()[0][:120]}); start with torchrun, or `unset WORLD_SIZE` to "
             "work in one process"
         ) from None
-    ranks = Ranks(rank, size, int(given["LOCAL_RANK"]), int(given["LOCAL_WORLD_SIZE"]))
+    local_rank, local_size = int(given["LOCAL_RANK"]), int(given["LOCAL_WORLD_SIZE"])
+    ranks = Ranks(rank, size, local_rank, local_size, breakable=size == 1)
     if from_torchrun:
         ranks._store = store
     if size > 1:
-        meeting = _agree_on_meeting(store, rank, size, place)
         with ranks._linked():
+            meeting = _agree_on_meeting(store, rank, size, place)
             dist.init_process_group(
                 "gloo",
                 store=dist.PrefixStore(meeting, store),  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ has happened to it (docs/distributed.md). With one process there are no buckets 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ class Gradients:
 
     @contextmanager
     def attempt(self, parts: int) -> Iterator[None]:
-        """One try at an update: this rank's backward passes, then `sum`, then `agree`.
+        """One try at an update: this rank's backward passes, then `sum`, `tell` and `read`.
 
         Args:
             parts: micro-batches of all ranks; this one's are `ranks.share` of them.
@@ -54,7 +53,7 @@ class Gradients:
         Raises:
             MemoryError, RuntimeError: this rank or another ran out of memory; no rank has made the
                 update, and all may try it again.
-            CommandError: this one ran out after all had agreed to make it (status 6).
+            CommandError: this one ran out after all had told each other to make it (status 6).
         """
         self._launched, self._agreed, self._parts = 0, False, parts
         backwards = len(self.ranks.share(range(parts)))
@@ -203,6 +202,11 @@ def start_alike(model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
 
     Only the first has loaded a checkpoint, and random weights may differ between machines.
     """
-    moments = (optimizer.state[p].values() for g in optimizer.param_groups for p in g["params"])
-    tensors = chain(model.parameters(), chain.from_iterable(moments))
+    tensors: list[Tensor] = list(model.parameters())
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            moments = optimizer.state[parameter]
+            tensors += [
+                moments[name] for name in sorted(moments)
+            ]  # a loaded state has its own order
     ranks.copy_first([tensor.detach() for tensor in tensors])

@@ -7,6 +7,7 @@ questions or tweets: a `Task` turns item numbers into tensors, runs the model an
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -199,7 +200,8 @@ def train(
             skips, state.skipped = skips + 1, state.skipped + 1
             run.log("skip", update=state.update + 1, scale=made.scale)
             if not scaler.is_enabled() or skips == MAX_SKIPS or math.isfinite(made.grad_norm):
-                refuse_nonfinite(run.folder, state.update, model, made, map(task.item_ids, parts))
+                items = map(task.item_ids, parts)
+                ranks.first(partial(refuse_nonfinite, run.folder, state.update, model, made, items))
             optimizer.zero_grad(set_to_none=True)
             continue  # the same update again, with the smaller scale
         optimizer.zero_grad(set_to_none=True)

@@ -26,10 +26,10 @@ class TrainOptions:
         0, help="updates in all, in place of --epochs, 0 = by --epochs", group="training"
     )
     batch_size: int = option(
-        16, help="training items in one optimizer update, over all micro-batches", group="training"
+        16, help="training items in one update, over all micro-batches and ranks", group="training"
     )
     accumulate: int = option(
-        1, help="micro-batches an update is split into, to save memory", group="training"
+        1, help="micro-batches of an update, over all ranks, to save memory", group="training"
     )
     lr: float = option(3e-5, help="highest learning rate", group="training")
     lr_schedule: str = option(

@@ -283,11 +283,18 @@ class Run:
         """
         try:
             self._interruptible = True
-            if self.stop_status and self.ranks.size == 1:  # ranks begin it together
-                raise KeyboardInterrupt
+            if self.stop_status:
+                self._break()
             yield
         finally:
             self._interruptible = False
+            self.ranks.break_asked = False
+
+    def _break(self) -> None:
+        """Interrupt here, or where the ranks can leave together."""
+        self.ranks.break_asked = True
+        if self.ranks.breakable:
+            raise KeyboardInterrupt
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         status = STOP_SIGNALS[signal.Signals(number)]
@@ -298,8 +305,8 @@ class Run:
             os._exit(status)
         self.stop_status = status
         self._tell("stopping after this update, then saving; again stops at once")
-        if self._interruptible and not self.ranks.busy:
-            raise KeyboardInterrupt
+        if self._interruptible:
+            self._break()
 
     def _tell(self, text: str) -> None:
         """A line on stderr from a signal handler; print may be in the middle of one."""

@@ -14,9 +14,11 @@ _EPILOG = """examples:
   python -m train.squad --amp --output-dir runs/squad
   python -m train.squad --model my-bert/ --train-file train.json --dev-file dev.json --epochs 3
   python -m train.squad --resume --output-dir runs/squad
+  torchrun --nproc-per-node 8 -m train.squad --amp --output-dir runs/squad     (8 GPUs)
 
 exit status: 0 done or --max-minutes reached, 1 a goal of the whole demo missed, 2 bad input,
-3 non-finite loss, 4 disk full, 5 out of memory, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM"""
+3 non-finite loss, 4 disk full, 5 out of memory, 6 another rank ended, 129 SIGHUP, 130 Ctrl-C,
+143 SIGTERM"""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
 import train.squad
 from tests.train.killing import start
 
-LIMIT = 60.0  # seconds
+LIMIT = 20.0  # seconds
+# never collected: a forked child that collects one would wait for its thread, which is not there
+_stores: list[dist.TCPStore] = []
 
 
 class Torchrun:
@@ -26,6 +29,7 @@ class Torchrun:
     def __init__(self) -> None:
         self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False,
                                     timeout=timedelta(seconds=20))  # fmt: skip
+        _stores.append(self._store)
         self.restarts = 0
 
     def environment(self, rank: int, size: int) -> dict[str, str]:
@@ -73,13 +77,24 @@ class Torchrun:
             for rank in range(size)
         ]
 
-    def run(self, size: int, arguments: list[str], *more: object, **named: object) -> list[int]:
-        """Start the ranks, and wait for all."""
-        return finish_all(self.start(size, arguments, *more, **named))  # type: ignore[arg-type]
+    def run(self, *values: Any, tell: bool = True, **more: Any) -> list[int]:
+        """Start the ranks, and wait for all: their statuses.
+
+        Args:
+            values: of `start`.
+            tell: send the others SIGTERM when one fails, as torchrun does.
+            more: of `start`.
+        """
+        return finish_all(self.start(*values, **more), tell=tell)
 
 
-def finish_all(children: list[int], limit: float = LIMIT) -> list[int]:
-    """The statuses of all children; when one fails, the others get SIGTERM, as from torchrun.
+def finish_all(children: list[int], limit: float = LIMIT, tell: bool = True) -> list[int]:
+    """The statuses of all children.
+
+    Args:
+        children: process numbers.
+        limit: seconds.
+        tell: send the others SIGTERM when one fails, as torchrun does.
 
     Raises:
         TimeoutError: one hangs; all are killed.
@@ -93,7 +108,7 @@ def finish_all(children: list[int], limit: float = LIMIT) -> list[int]:
                 if done:
                     statuses[child] = os.waitstatus_to_exitcode(status)
         left = [child for child in children if child not in statuses]
-        if any(statuses.values()) and not told:
+        if any(statuses.values()) and tell and not told:
             told = True
             for child in left:
                 with suppress(ProcessLookupError):
