@@ -32,11 +32,11 @@ class Ahead:
         """The batches of some parts on the device, each built while the one before is used.
 
         Args:
-            parts: (B,) item numbers of each.
+            parts: (B,) item numbers of each; a rank may have none.
             then: of the batch that will be asked for after them, None for none.
         """
-        for items, following in zip(parts, [*parts[1:], then], strict=True):
-            yield self.batch(items, following)
+        for number, items in enumerate(parts, 1):
+            yield self.batch(items, parts[number] if number < len(parts) else then)
 
     def batch(self, items: Ints, following: Ints | None) -> Any:
         """The batch of `items` on the device.

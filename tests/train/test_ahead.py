@@ -59,6 +59,14 @@ def test_the_next_batch_is_built_on_the_thread_while_this_one_is_used(ahead):
     assert threads[0] == "MainThread" and all(name.startswith("batches") for name in threads[1:])
 
 
+def test_a_rank_without_parts_gets_no_batch(ahead):
+    assert list(ahead.batches([], items(1))) == []
+    got = [batch.ids.tolist() for batch in ahead.batches([items(1), items(2)], items(3))]
+    assert got == [[10], [20]]
+    assert ahead.batch(items(3), None).ids.tolist() == [30]
+    assert [made for made, _ in ahead.make_batch.made] == [[1], [2], [3]]
+
+
 def test_another_batch_than_announced_is_built_at_once(ahead):
     ahead.batch(items(1), items(2))
     assert ahead.batch(items(7, 8), items(9)).ids.tolist() == [70, 80]  # an update in halves
