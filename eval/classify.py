@@ -39,7 +39,8 @@ def main(argv: list[str]) -> int:
         ClassifyOptions, argv, prog="eval.classify",
         description="Classify every text of a labelled file with a trained model, and score it.",
         epilog="example:\n  python -m eval.classify --model runs/tweets --data-file test.csv "
-        "--output-dir scores",
+        "--output-dir scores\n\nA class without a text in the file is named; macro means of AUC "
+        "and average precision leave it out,\nthose of precision, recall and F1 unless it is predicted.",
     )  # fmt: skip
     from eval.prediction_files import check_folder, write_json
 
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> int:
     from eval.classification import score
     from eval.classifier import as_predictions, load_classifier, predict_scores
     from minibert.device import choose_device
+    from minibert.strict_json import counted
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -80,7 +82,7 @@ def main(argv: list[str]) -> int:
     write_json(folder / "metrics.json", metrics)
     draw_all(data.labels, scores.probabilities, names, folder, options.pictures)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
-    print(f"{len(data)} texts classified, {len(texts.cut)} of them cut: {folder}")
+    print(f"{counted(len(data), 'text')} classified, {len(texts.cut)} of them cut: {folder}")
     for line in (*told, *tweet_ledger(data, cleaned)):
         print(line)
     print(json.dumps(metrics, indent=2))
