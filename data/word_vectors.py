@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from minibert.strict_json import shown
+from minibert.strict_json import counted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def _first_width(path: Path, parts: list[bytes]) -> int:
         )
     if not 2 <= len(parts) <= _MOST_WIDTH:
         raise ValueError(
-            f"{path}: line 1 has {len(parts) - 1} numbers, expected a word and 1 to "
+            f"{path}: line 1 has {counted(len(parts) - 1, 'number')}, expected a word and 1 to "
             f"{_MOST_WIDTH - 1} numbers with one space between them"
         )
     return len(parts) - 1
@@ -129,7 +129,9 @@ def _split_line(place: str, line: bytes, width: int) -> tuple[bytes, bytes]:
     parts = line.split(b" ")
     spare = len(parts) - width  # parts of the word
     if spare < 1 or (spare > 1 and any(map(_IS_NUMBER.fullmatch, parts[1:spare]))):
-        raise ValueError(f"{place} has {len(parts) - 1} numbers, expected {width} as on line 1")
+        raise ValueError(
+            f"{place} has {counted(len(parts) - 1, 'number')}, expected {width} as on line 1"
+        )
     if b"" in parts[:spare]:
         raise ValueError(
             f"{place} has two spaces side by side, or one before its word; expected one between "

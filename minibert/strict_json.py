@@ -31,6 +31,12 @@ def named(identifier: str) -> str:
     return identifier if identifier.isprintable() and len(identifier) <= 60 else shown(identifier)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things for a message: 1 column, 2 columns, 3 classes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
+
+
 @contextmanager
 def in_words() -> Iterator[None]:
     """What DECODER raises, as words that follow the file's name; JSONDecodeError as it is."""

@@ -111,7 +111,7 @@ PACKED = gzip.compress(LINES, mtime=0)
         (elements, b'{"data": [' + b'{"a":' * 100_000, "line 1, data.0., is nested too deeply"),
         (elements, b'{"data": [{"a": ' + b"1" * 5000, "line 1, data.0., holds a number of"),
         (rows, b'a,b\n1,2\n"x\ny,3\n', "line 3 begins a row that is not csv"),
-        (rows, b"a,b\n1,2\n1\n", "line 3 has 1 fields, expected 2"),
+        (rows, b"a,b\n1,2\n1\n", "line 3 has 1 field, expected 2"),
         (rows, b"b,c\n1,2\n", "line 1 names no column 'a' but 'b', 'c'"),
         (rows, b"a,b\n1,\xff\n", "line 2 is not UTF-8 text"),
         (rows, b"", " is empty"),
