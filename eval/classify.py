@@ -40,7 +40,8 @@ def main(argv: list[str]) -> int:
         description="Classify every text of a labelled file with a trained model, and score it.",
         epilog="example:\n  python -m eval.classify --model runs/tweets --data-file test.csv "
         "--output-dir scores\n\nA class without a text in the file is named; macro means of AUC "
-        "and average precision leave it out,\nthose of precision, recall and F1 unless it is predicted.",
+        "and average precision leave it out,\nthose of precision, recall and F1 unless it is "
+        "predicted.",
     )  # fmt: skip
     from eval.prediction_files import check_folder, write_json
 
