@@ -50,7 +50,9 @@ class BaselineOptions:
     cell: str | None = _by_model("birnn: recurrent unit", choices=CELLS)
     skip: bool | None = _by_model("birnn: add a layer's input to its output")
     vectors: str | None = option(
-        None, help="word vectors to start from, a file in GloVe's format", group="baselines"
+        None,
+        help="word vectors to start from, a file in GloVe's or word2vec's text format",
+        group="baselines",
     )
 
     def check_baseline(self) -> None:
