@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.command import UsageError, option, parse, run_command
+from data.options import PICTURES
 from data.tweets import ReadingOptions
 
 
@@ -18,7 +19,7 @@ class ClassifyOptions(ReadingOptions):
     model: str = option(help="run folder or model folder of train.classify", group="model")
     data_file: str = option(help="CSV, TSV or JSON lines with labels")
     output_dir: str = option(help="where predictions, scores and pictures go; created if needed")
-    pictures: str = option("png", help="format of the pictures", choices=("png", "svg", "pdf"))
+    pictures: str = option("png", help="format of the pictures", choices=PICTURES)
     batch_tokens: int | None = option(
         None, help="tokens in a batch (default: by device)", group="machine"
     )
