@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from data.command import UsageError, option
 
+PICTURES = ("png", "svg", "pdf")  # formats, of every command that draws
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:

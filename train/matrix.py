@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import UsageError, option, parse, run_command
+from data.options import PICTURES
 
 if TYPE_CHECKING:
     from eval.matrix import Table
@@ -50,6 +51,7 @@ class MatrixOptions:
     train_fraction: float | None = option(
         None, help="part of the questions of each training set, drawn with the seed"
     )
+    pictures: str = option("png", help="format of the heat map", choices=PICTURES)
     wait: bool = option(True, help="wait for cells that other processes are making")
     dry_run: bool = option(False, help="say what is there and what would be made")
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
@@ -110,7 +112,7 @@ def main(argv: list[str]) -> int:
     machine = Machine(options.device, options.threads)
     status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
-    write_table(folder, table)
+    write_table(folder, table, options.pictures)
     for owner, training in busy.items():
         raise UsageError(
             f"{training.title}: cells are being made by {owner}; all others are done, run again "
@@ -253,7 +255,7 @@ def say_plan(folder: "Folder", work: Sequence[tuple["Training", list["Cell"]]]) 
         print(f"{training.title}: {run}; {done} of {len(cells)} cells are there{rest}")
 
 
-def write_table(folder: "Folder", table: "Table") -> None:
+def write_table(folder: "Folder", table: "Table", ending: str) -> None:
     """Print the table; write it as Markdown, CSV and picture."""
     from eval.matrix import as_csv, as_markdown, as_text
     from eval.matrix_plot import matrix_picture
@@ -261,7 +263,7 @@ def write_table(folder: "Folder", table: "Table") -> None:
 
     write_file(folder.path / "matrix.md", as_markdown(table).encode())
     write_file(folder.path / "matrix.csv", as_csv(table).encode())
-    picture = matrix_picture(table, folder.path / "matrix.png")
+    picture = matrix_picture(table, folder.path / f"matrix.{ending}")
     print(f"\n{as_text(table)}\ntable:   {folder.path / 'matrix.md'}, matrix.csv beside it")
     if picture is not None:
         print(f"picture: {picture}")

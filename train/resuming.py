@@ -25,7 +25,7 @@ FORMAT = 1
 # Of these a resumed run has only what its own command line says.
 UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run allow_change".split())
 # Options that a resumed run may be given anew: they change nothing that is computed.
-FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints jobs tokens_dir".split())
+FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints pictures jobs tokens_dir".split())
 # What identifies data and model, in options.json.
 INPUTS = frozenset(
     (
