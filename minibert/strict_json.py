@@ -68,7 +68,8 @@ def parse_object(content: bytes) -> dict[str, Any]:
             value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is not JSON ({error.msg} at {place})") from None
+        what = error.msg.removesuffix(" at")  # of "Unterminated string starting at"
+        raise ValueError(f"is not JSON ({what} at {place})") from None
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__} in place of a JSON object")
     return value

@@ -85,7 +85,7 @@ PACKED = gzip.compress(LINES, mtime=0)
         (lines, PACKED[: len(PACKED) // 2], r"line \d{3,5} is cut: the gzip data ends too soon"),
         (lines, PACKED[:-3], "line 50001 is cut: the gzip data ends too soon"),
         (lines, PACKED[:-8] + bytes(8), r"line \d{5} lies in damaged gzip data"),
-        (lines, LINES[:51], r"line 5 is not JSON \(Unterminated string starting at at column 7\)"),
+        (lines, LINES[:51], r"line 5 is not JSON \(Unterminated string starting at column 7\)"),
         (lines, b'{"a": 1}\n\n{"a": 2}\n', "line 2 is empty"),
         (lines, b'{"a": 1}\n[3]\n', "line 2 holds a list in place of a JSON object"),
         (lines, b'{"a": 1}\n{"a": 1, "a": 2}\n', "line 2 has the key 'a' twice in one object"),
