@@ -46,6 +46,9 @@ FLAGS = {
 }
 
 
+REPEATED = "word for word as before, kept once"
+
+
 @dataclass
 class Tally:
     """What was counted while one file was converted.
@@ -121,14 +124,15 @@ class Counted:
     repeated: "NDArray[np.bool_]"
 
 
-def make_audit(files: list[Counted]) -> dict[str, Any]:
+def make_audit(files: list[Counted], repetitions: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum up: all counts, by reason and with examples.
 
     Args:
         files: in the order of the output.
+        repetitions: {"id", "file", "line"} of the first questions that are `repeated`.
 
     Returns:
-        "records", "impossible", "left_out", "dropped", "noted", "answers", "lengths", "inputs".
+        "records", "impossible", "left_out", "dropped", "repeated", "noted", "lengths", "inputs".
     """
     import numpy as np
 
@@ -175,6 +179,7 @@ def make_audit(files: list[Counted]) -> dict[str, Any]:
             "repeated": repeated,
         },
         "impossible": {reason: entry(reason, count) for reason, count in impossible.items()},
+        "repeated": {REPEATED: {"count": repeated, "examples": repetitions}} if repeated else {},
         **{
             group: {reason: entry(reason, count) for reason, count in sorted(counts.items())}
             for group, counts in groups.items()
@@ -220,7 +225,7 @@ def audit_lines(audit: dict[str, Any]) -> Iterator[str]:
         ("impossible", "impossible"),
         ("left out, by rule", "left_out"),
         ("dropped, for a defect", "dropped"),
-        ("repeated word for word, kept once", "repeated"),
+        ("repeated", "repeated"),
         ("noted", "noted"),
     ):
         if group in records:
@@ -232,7 +237,7 @@ def audit_lines(audit: dict[str, Any]) -> Iterator[str]:
     for what, points in audit["lengths"].items():
         if points:
             figures = ", ".join(f"{name} {value}" for name, value in points.items())
-            yield f"  characters of a {what}: {figures}"
+            yield f"  characters of {'an' if what == 'answer' else 'a'} {what}: {figures}"
     yield f"  sha256 {output['sha256']}"
 
 

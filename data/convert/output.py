@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from data.convert.audit import ROW_FIELDS, Counted, Tally, drop_rate_problem, make_audit
+from data.convert.audit import EXAMPLES, ROW_FIELDS, Counted, Tally, drop_rate_problem, make_audit
 from data.convert.shards import Shard
 from minibert.files import flush_folder, write_file
 from minibert.strict_json import named
@@ -60,7 +61,7 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
     audit: dict[str, Any] = {
         "set": shards[0].options.set_name,
         "options": shards[0].options.of_parts(),
-        **make_audit(files),
+        **make_audit(files, _repetitions(shards, rows, repeated)),
     }
     problem = drop_rate_problem(audit, strict) if strict is not None else None
     if problem:
@@ -121,23 +122,39 @@ def find_repeated(
             where = f"{earlier.path} line {rows[earlier.number]['line'][row]}"
             raise ValueError(
                 f"{shard.path}: line {rows[shard.number]['line'][later]} has a question with the "
-                f"id {named(_id_of(shard, later))}, which {where} has too, with another content; "
-                "correct one"
+                f"id {named(_ids_of(shard, [later])[0])}, which {where} has too, with another "
+                "content; correct one"
             )
     return np.split(again, bounds[1:-1])
 
 
-def _id_of(shard: Shard, row: int) -> str:
-    """The id of a question, by its number in a part."""
-    count = 0
+def _repetitions(
+    shards: Sequence[Shard], rows: Sequence["NDArray[Any]"], repeated: Sequence["NDArray[np.bool_]"]
+) -> list[dict[str, Any]]:
+    """The first questions that are repeated, as examples of the audit."""
+    examples: list[dict[str, Any]] = []
+    for shard, lines, again in zip(shards, rows, repeated, strict=True):
+        chosen = again.nonzero()[0][: EXAMPLES - len(examples)].tolist()
+        examples += [
+            {"id": identifier, "file": shard.path.name, "line": int(lines["line"][row])}
+            for row, identifier in zip(chosen, _ids_of(shard, chosen), strict=True)
+        ]
+    return examples
+
+
+def _ids_of(shard: Shard, rows: Sequence[int]) -> list[str]:
+    """The ids of questions, by their numbers in a part, which ascend."""
+    if not rows:
+        return []
     with shard.file("part").open("rb") as file:
-        for record in _articles(file):
-            for paragraph in record["paragraphs"]:
-                for question in paragraph["qas"]:
-                    if count == row:
-                        return str(question["id"])
-                    count += 1
-    return "?"
+        ids = (
+            str(question["id"])
+            for record in _articles(file)
+            for paragraph in record["paragraphs"]
+            for question in paragraph["qas"]
+        )
+        upto = list(islice(ids, rows[-1] + 1))
+        return [upto[row] for row in rows]
 
 
 def _document(shards: Sequence[Shard], repeated: Sequence["NDArray[np.bool_]"]) -> Iterator[bytes]:
