@@ -31,6 +31,7 @@ ROW_FIELDS = (
         ("flags", "u1"),
     ),
 )
+UNTOLD = 1  # reason of a question whose answers its file does not tell
 MID_WORD, MAY_NOT_FIT, FITS_NONE = 1, 2, 4  # flags
 
 # A window of 384 tokens has at most 381 of the context, since [CLS], [SEP] and [SEP] are in it, and
@@ -89,7 +90,7 @@ class Tally:
     def reason(self, impossible: str | None, identifier: str, line: int) -> int:
         """The number of the reason why a question is kept as impossible (see ROW)."""
         if not impossible:
-            return 0 if impossible == "" else 1
+            return 0 if impossible == "" else UNTOLD
         if impossible not in self.reasons:
             self.reasons.append(impossible)
         self._example(impossible, identifier, line)
@@ -138,7 +139,7 @@ def make_audit(files: list[Counted], repetitions: list[dict[str, Any]]) -> dict[
 
     rows = np.concatenate([file.rows[~file.repeated] for file in files])
     answered = rows["reason"] == 0
-    unlabelled = int((rows["reason"] == 1).sum())
+    unlabelled = int((rows["reason"] == UNTOLD).sum())
     examples = _examples(files)
 
     def entry(reason: str, count: int) -> dict[str, Any]:

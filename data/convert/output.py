@@ -8,10 +8,19 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from data.convert.audit import EXAMPLES, ROW_FIELDS, Counted, Tally, drop_rate_problem, make_audit
+from data.convert.audit import (
+    EXAMPLES,
+    ROW_FIELDS,
+    UNTOLD,
+    Counted,
+    Tally,
+    drop_rate_problem,
+    make_audit,
+)
 from data.convert.shards import Shard
+from data.ledger import listed
 from minibert.files import flush_folder, write_file
-from minibert.strict_json import named
+from minibert.strict_json import counted, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +45,8 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
         strict: the largest part of the questions that may be dropped, None for any.
 
     Raises:
-        ValueError: an id with two different contents, nothing to write, or more dropped than
-            `strict`; nothing is written then.
+        ValueError: an id with two different contents, nothing to write, answers told of a part of
+            the questions only, or more dropped than `strict`; nothing is written then.
         OSError: the output cannot be written.
     """
     import numpy as np
@@ -66,9 +75,16 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
     problem = drop_rate_problem(audit, strict) if strict is not None else None
     if problem:
         raise ValueError(problem)
-    if not audit["records"]["kept"]:
+    records = audit["records"]
+    if 0 < records["unlabelled"] < records["kept"]:
         raise ValueError(
-            f"nothing is left of {audit['records']['read']} questions; {out} is not written"
+            f"{records['unlabelled']} of the {records['kept']} questions come without their "
+            f"answers (a test set: {_unlabelled(shards, rows)}), and beside the others they would "
+            "be taken for impossible; convert them apart"
+        )
+    if not records["kept"]:
+        raise ValueError(
+            f"nothing is left of {counted(records['read'], 'question')}; {out} is not written"
         )
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -89,6 +105,12 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
     text = json.dumps(audit, ensure_ascii=False, indent=1) + "\n"
     write_file(audit_path(out), text.encode("utf-8", "backslashreplace"))
     return audit
+
+
+def _unlabelled(shards: Sequence[Shard], rows: Sequence["NDArray[Any]"]) -> str:
+    """The files with questions whose answers are not told."""
+    places = zip(shards, rows, strict=True)
+    return listed([shard.path.name for shard, part in places if (part["reason"] == UNTOLD).any()])
 
 
 def find_repeated(

@@ -179,6 +179,24 @@ def test_a_question_repeated_word_for_word_is_kept_once(shards: Path) -> None:
     assert [source["kept"] for source in audit["inputs"]] == [40, 3, 1, 1]
 
 
+def test_questions_without_told_answers_are_not_mixed_with_others(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "page").write_text("Anna Berg built it.")
+    answer = {"Value": "Anna", "Aliases": [], "NormalizedAliases": []}
+    files = []
+    for name, more in (("dev", {"Answer": answer}), ("test", {})):
+        pages = [{"Filename": "page", "Title": "t"}]
+        record = {"QuestionId": name, "Question": "Who?", "SearchResults": pages, **more}
+        files.append(write_json(tmp_path / f"{name}.json", {"Data": [record]}))
+    words = ("--evidence", tmp_path, "--out", tmp_path / "out.json")
+    status, _, errors = convert("triviaqa", *files, *words)
+    assert status == 2 and errors.splitlines()[-1] == (
+        "error: 1 of the 2 questions come without their answers (a test set: test.json), and "
+        "beside the others they would be taken for impossible; convert them apart"
+    )
+    assert convert("triviaqa", files[1], *words)[0] == 0
+
+
 def test_a_device_is_not_replaced_by_the_output(shards: Path) -> None:
     for name in ("out.json", "made.audit.json"):  # the output, and its audit
         pipe = shards.parent / name
