@@ -32,9 +32,9 @@ def named(identifier: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things for a message: 1 column, 2 columns, 3 classes."""
+    """A number of things for a message: 1 column, 2 columns, 3,000 classes."""
     plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}{plural}"
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command import UsageError, option, parse, run_command
 from data.options import PICTURES
+from minibert.strict_json import counted, shown
 
 if TYPE_CHECKING:
     from eval.matrix import Table
@@ -45,8 +46,8 @@ class MatrixOptions:
     data_dir: str = option(
         "", help="what relative paths in the config start from (default: the config's folder)"
     )
-    only: str = option(
-        "", help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
+    only: str | None = option(
+        None, help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
     )
     train_fraction: float | None = option(
         None, help="part of the questions of each training set, drawn with the seed"
@@ -121,7 +122,7 @@ def main(argv: list[str]) -> int:
     return status
 
 
-def chosen_pairs(config: "MatrixConfig", only: str) -> set[tuple[str, str]]:
+def chosen_pairs(config: "MatrixConfig", only: str | None) -> set[tuple[str, str]]:
     """The (trained on, answered) names that --only wants; all without it.
 
     Raises:
@@ -130,21 +131,22 @@ def chosen_pairs(config: "MatrixConfig", only: str) -> set[tuple[str, str]]:
     rows = [one.name for one in config.sets if one.train]
     columns = [one.name for one in config.sets]
     pairs = {(row, column) for row in rows for column in columns}
-    if not only:
+    if only is None:
         return pairs
     chosen = set()
-    for pattern in only.split(","):
-        train, colon, answered = pattern.strip().partition(":")
+    for pattern in map(str.strip, only.split(",")):
+        train, colon, answered = pattern.partition(":")
+        train, answered = train.strip(), answered.strip()
         if not colon:
             raise UsageError(
-                f"--only {pattern.strip()} is no pair of sets, expected as in squad:nq"
+                f"--only has {shown(pattern)}, which is no pair of sets, expected as in squad:nq"
             )
         for what, names in ((train, rows), (answered, columns)):
             if not any(fnmatchcase(name, what) for name in names):
                 near = difflib.get_close_matches(what, names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
                 role = "is trained on" if names is rows else "is answered"
-                raise UsageError(f"--only {pattern.strip()}: no set {what!r} {role}; {hint}")
+                raise UsageError(f"--only {pattern}: no set {what!r} {role}; {hint}")
         chosen |= {p for p in pairs if fnmatchcase(p[0], train) and fnmatchcase(p[1], answered)}
     return chosen
 
@@ -224,8 +226,9 @@ def describe(
     print(f"{table.note} Seeds: {', '.join(map(str, config.seeds))}. Folder: {folder.path}")
     for one in sets:
         parts = [
-            f"{role} {part.contexts.questions:,} questions ({part.contexts.impossible:,} "
-            f"impossible) on {len(part.contexts.by_context):,} contexts"
+            f"{role} {counted(part.contexts.questions, 'question')} "
+            f"({part.contexts.impossible:,} impossible) on "
+            f"{counted(len(part.contexts.by_context), 'context')}"
             for role, part in (("train", one.train), ("dev", one.dev))
             if part
         ]
@@ -233,9 +236,9 @@ def describe(
     shared = {pair: found for pair, found in table.overlaps.items() if found.contexts}
     for (row, column), found in shared.items():
         print(
-            f"contamination: {column}'s dev part shares {found.contexts:,} contexts with {row}'s "
-            f"training part; {found.questions:,} of its {table.questions[column]:,} questions are "
-            "about them"
+            f"contamination: {column}'s dev part shares {counted(found.contexts, 'context')} with "
+            f"{row}'s training part; questions about them: {found.questions:,} of "
+            f"{table.questions[column]:,}"
         )
     if not shared:
         print("contamination: no context is in a training and a dev part, white space apart")

@@ -109,6 +109,10 @@ def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -
     key = "from_scratch" if new else "model"
     model = _typed(path, key, document.get(key, "embedded"), str)
     if new or (base / model).is_dir():  # else it is a name
+        if not (base / model).is_dir():
+            raise UsageError(
+                f"{path}: from_scratch is {shown(model)}, but {base / model} is no folder"
+            )
         model = str(base / model)
     common = _settings(path, "settings", document.get("settings", {}))
     tables = _typed(path, "sets", document.get("sets", {}), dict)
