@@ -111,6 +111,7 @@ def main(argv: list[str]) -> int:
     from data.ledger import ledger
     from data.squad import read_squad
     from eval.prediction_files import check_folder, write_json, write_predictions
+    from minibert.strict_json import counted
 
     folder = Path(options.output_dir)
     check_folder("--output-dir", folder)  # before the work, so that a wrong name costs none
@@ -141,7 +142,8 @@ def main(argv: list[str]) -> int:
         metrics["loss"] = loss
         write_json(folder / "metrics.json", metrics)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
-    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
+    questions, wide = counted(len(data.examples), "question"), counted(len(windows), "window")
+    print(f"{questions} in {wide} answered: {folder}")
     for line in ledger(data, windows):
         print(line)
     if metrics is not None:
