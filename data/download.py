@@ -190,7 +190,7 @@ def main(argv: list[str]) -> int:
     """List the official SQuAD files, or fetch the files or sets named."""
     given = _parser().parse_args(argv)
     _refuse_wrong(given)
-    for name in given.names:
+    for name in sorted(given.names, key="newsqa".__eq__):  # it ends the command: the last
         _fetch_named(name, given)
     if not given.names:
         for name in GIT_BLOB_IDS:
@@ -249,6 +249,8 @@ def _refuse_wrong(given: argparse.Namespace) -> None:
                 f"{name!r} is no official SQuAD file (those are {', '.join(GIT_BLOB_IDS)}) and no "
                 f"set; {hint}"
             )
+    if given.folder == "":
+        raise UsageError("--folder is empty, expected a folder; leave it out for the cache folder")
     if given.original and "nq" not in names:
         raise UsageError("--original is for nq only; leave it out")
     if given.mirror and not given.mirror.startswith(("https://", "http://")):
@@ -261,7 +263,7 @@ def _fetch_named(name: str, given: argparse.Namespace) -> None:
 
     if name == "newsqa":
         print(NEWSQA_STEPS, flush=True)
-        raise UsageError("newsqa cannot be downloaded, its licence wants you to; see above")
+        raise UsageError("newsqa is left to you, as its licences want: take the steps above")
     if name not in SQUAD_SETS and name not in GIT_BLOB_IDS:
         folder = (Path(given.folder) if given.folder else cache_folder()) / name
         whole = f"{name}-original" if given.original and name == "nq" else name

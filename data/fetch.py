@@ -120,6 +120,10 @@ def fetch(source: Source, folder: Path) -> Path:
         note_sum(folder, source.name, found)
     except OSError as error:
         raise _not_stored(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            if not part.stat().st_size:  # nothing has come
+                _forget(part)
     return path
 
 

@@ -15,7 +15,7 @@ from data.command import UsageError, option, parse
 from data.ledger import ledger
 from data.options import WindowOptions
 from minibert.hub import EMBEDDED
-from minibert.strict_json import named
+from minibert.strict_json import counted, named
 
 if TYPE_CHECKING:
     from data.qa_settings import QASettings
@@ -127,9 +127,10 @@ def show_totals(squad: "SquadData", windows: "Windows", max_length: int) -> None
     middle, long, longest = np.percentile(windows.lengths, [50, 90, 100], method="lower")
     full = (windows.lengths == max_length).mean()
     print(squad.path)
-    print(f"  {len(squad.examples)} questions, {impossible} of them impossible")
-    print(f"  {len(tokens.contexts)} contexts, {len(tokens.context_tokens.ids)} tokens")
-    print(f"  {len(windows)} windows; {(per_question > 1).sum()} questions have several")
+    print(f"  {counted(len(squad.examples), 'question')}, {impossible} of them impossible")
+    print(f"  {counted(len(tokens.contexts), 'context')}, {len(tokens.context_tokens.ids)} tokens")
+    several = counted(int((per_question > 1).sum()), "question")
+    print(f"  {counted(len(windows), 'window')}; several for {several}")
     print(
         f"  {windows.lengths.sum()} tokens in all windows; a window has {middle} (p50), "
         f"{long} (p90), {longest} (max); {full:.1%} have --max-length"

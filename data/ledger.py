@@ -64,6 +64,13 @@ def tweet_ledger(tweets: "TweetData", cleaned: Sequence[str]) -> list[str]:
     ):
         if places:
             lines.append(f"{what}: {len(places)} ({why}): line {listed(places)}")
+    absent = [named(tweets.label_names[c]) for c in (tweets.counts == 0).nonzero()[0]]
+    if absent:
+        lines.append(
+            f"absent classes: {len(absent)} of {len(tweets.counts)} (no text is of them, so they "
+            "have no AUC and no average precision, and no part in the macro means of these; in "
+            f"those of precision, recall and F1 each counts 0 if predicted): {listed(absent)}"
+        )
     return lines
 
 

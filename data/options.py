@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from data.command import UsageError, option
 
+PICTURES = ("png", "svg", "pdf")  # formats, of every command that draws
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:
@@ -38,6 +40,11 @@ class WindowOptions:
             raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
 
 
+def flag(name: str, value: object = None) -> str:
+    """An option's name as it is typed: --batch-size, and --no-skip where its value is False."""
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+
+
 def check_range(name: str, value: int | None, least: int, most: int | None = None) -> None:
     """Refuse the value of a flag (None: not given) outside its range.
 
@@ -46,4 +53,4 @@ def check_range(name: str, value: int | None, least: int, most: int | None = Non
     """
     if value is not None and (value < least or (most is not None and value > most)):
         wanted = f"at least {least}" if most is None else f"{least} to {most}"
-        raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {wanted}")
+        raise UsageError(f"{flag(name)} is {value}, expected {wanted}")

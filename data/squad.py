@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from minibert.strict_json import named, read_object, shown
+from minibert.strict_json import counted, named, read_object, shown
 
 REPAIR_DISTANCE = 2  # characters; the off-by-one and off-by-two errors of known files
 
@@ -143,8 +143,8 @@ def read_squad(path: str | Path) -> SquadData:
                 )
                 if impossible and answers:
                     raise ValueError(
-                        f"{path}: {where} is marked impossible but has {len(answers)} answers; "
-                        "correct the file"
+                        f"{path}: {where} is marked impossible but has "
+                        f"{counted(len(answers), 'answer')}; correct the file"
                     )
                 examples.append(
                     SquadExample(identifier, title, question, context, answers, impossible)

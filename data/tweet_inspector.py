@@ -7,7 +7,7 @@ from data.cleaning import CleaningOptions
 from data.command import UsageError, option, parse
 from data.ledger import listed, tweet_ledger
 from data.tweets import ReadingOptions
-from minibert.strict_json import named, shown
+from minibert.strict_json import counted, named, shown
 
 if TYPE_CHECKING:
     from data.tweets import TweetData
@@ -63,10 +63,10 @@ def show_file(tweets: "TweetData") -> None:
     )
     print(tweets.path)
     print(
-        f"  {len(tweets)} tweets, text in {shown(tweets.text_column)}, label in "
+        f"  {counted(len(tweets), 'tweet')}, text in {shown(tweets.text_column)}, label in "
         f"{shown(tweets.label_column)}"
     )
-    print(f"  {len(tweets.label_names)} classes: {counts}")
+    print(f"  {counted(len(tweets.label_names), 'class')}: {counts}")
     print(f"  characters: {middle} (p50), {long} (p90), {longest} (max)")
 
 
@@ -81,7 +81,7 @@ def show_shared(tweets: "TweetData", first: "TweetData") -> None:
 def show_cleaned(tweets: "TweetData", cleaned: list[str], examples: int) -> None:
     """Print how many texts were changed by cleaning, and the first of them before and after."""
     changed = [t for t, text in enumerate(cleaned) if text != tweets.texts[t]]
-    print(f"  {len(changed)} texts are changed by cleaning")
+    print(f"  cleaning changes {counted(len(changed), 'text')}")
     for t in changed[:examples]:
         print(f"  line {tweets.lines[t]}")
         print(f"    {tweets.texts[t]!r}")

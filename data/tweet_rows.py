@@ -17,7 +17,7 @@ from typing import Any
 
 from data.encoding import split_lines
 from data.ledger import listed
-from minibert.strict_json import parse_object, shown
+from minibert.strict_json import counted, parse_object, shown
 
 TEXT_COLUMNS = ("text", "tweet", "tweet_text", "full_text", "content", "message", "sentence")
 LABEL_COLUMNS = ("label", "labels", "class", "sentiment", "stance", "target", "category")
@@ -145,8 +145,8 @@ def _table(
         except csv.Error as error:
             last = f" to {table.line_num}" if table.line_num > line else ""
             raise ValueError(
-                f"{path}: line {line}{last} has broken quoting ({shown(str(error))}); double the "
-                "quotes inside a quoted field, or read all quotes as text with --no-quotes"
+                f"{path}: line {line}{last} has {_broken(str(error))}; double the quotes inside a "
+                "quoted field, or read all quotes as text with --no-quotes"
             ) from None
         if row is None:
             return
@@ -156,14 +156,25 @@ def _table(
             blank_lines.append(line)
 
 
+def _broken(reason: str) -> str:
+    """What the csv module found, in words."""
+    if "expected after" in reason:
+        return "a quoted field that ends at a quote with more text behind it"
+    if "unexpected end" in reason:
+        return "a quoted field that is open at the end of the file"
+    if "field limit" in reason:
+        return f"a field of over {MOST_CHARACTERS} characters, as if a quote were never closed"
+    return f"broken quoting ({reason})"
+
+
 def _table_rows(
     path: Path, columns: int, text: int, label: int, table: Iterator[tuple[int, list[str]]]
 ) -> Iterator[Row]:
     for line, row in table:
         if len(row) != columns:
             raise ValueError(
-                f"{path}: line {line} has {len(row)} columns, expected {columns} as in the first "
-                "row; put a text that holds the separator in double quotes"
+                f"{path}: line {line} has {counted(len(row), 'column')}, expected {columns} as in "
+                "the first row; put a text that holds the separator in double quotes"
             )
         yield line, row[text], row[label].strip()
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from data.command import UsageError, option
 from data.encoding import ENCODINGS, read_utf8
 from data.tweet_rows import as_whole_number, open_rows, quoted
-from minibert.strict_json import shown
+from minibert.strict_json import counted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,8 +113,9 @@ class TweetData:
         present = self.counts.nonzero()[0]
         if len(present) < 2:
             raise ValueError(
-                f"{self.path}: all {len(self)} tweets, from line {self.lines[0]} on, have the "
-                f"label {shown(self.label_names[present[0]])}; a classifier needs two or more"
+                f"{self.path} has one label only, {shown(self.label_names[present[0]])} "
+                f"({counted(len(self), 'tweet')} from line {self.lines[0]} on); a classifier needs "
+                "two or more"
             )
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from data.squad import SquadExample
 from data.tokenizer_files import MAX_WORD_CHARACTERS
-from minibert.strict_json import named
+from minibert.strict_json import counted, named
 
 if TYPE_CHECKING:
     from data.tokenization import TokenizedTexts, Tokenizer
@@ -209,8 +209,9 @@ def make_windows(
         flag, value = ("--doc-stride", doc_stride) if doc_step is None else ("--doc-step", doc_step)
         raise ValueError(
             f"--max-length {max_length} leaves {max(room[narrow], 0)} context tokens beside "
-            f"question {named(tokens.examples[narrow].id)} ({question_length[narrow]} tokens), too "
-            f"few for {flag} {value}; raise --max-length or lower {flag} or --max-question-length"
+            f"question {named(tokens.examples[narrow].id)} "
+            f"({counted(int(question_length[narrow]), 'token')}), too few for {flag} {value}; "
+            f"raise --max-length or lower {flag} or --max-question-length"
         )
     bounds = tokens.context_tokens.bounds
     length = np.diff(bounds)[tokens.context_of]  # (E,) context tokens

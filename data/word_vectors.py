@@ -1,5 +1,8 @@
 """Pretrained word vectors in GloVe's text format: a line is a word, and its numbers after spaces.
 
+word2vec's and fastText's text files are the same behind a first line of two whole numbers, how many
+words there are and how many numbers each has; it is read, and the file held to it.
+
 The file is read line by line, each of them checked, and only the vectors of wanted words are kept.
 A word may hold spaces (glove.840B has ". . ."), as long as none of its parts is a number.
 """
@@ -10,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from minibert.strict_json import shown
+from minibert.strict_json import counted, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _NUMBER = rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _IS_NUMBER = re.compile(_NUMBER)
+_IS_HEAD = re.compile(rb"(\d{1,9}) (\d{1,9})")
 _MOST_WIDTH = 10_000
 _LARGEST = 1e4  # of a number; training would not survive it
 
@@ -40,19 +44,21 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
     """Read a file, strictly.
 
     Args:
-        path: GloVe's text format, UTF-8; the first line says how many numbers each has.
+        path: GloVe's text format, UTF-8; the first vector says how many numbers each has.
         ids: word -> row of the result.
         size: V, rows of the result.
 
     Raises:
         ValueError: not readable, or a line that is no word with its numbers: wrong width, not a
-            number, a word that stands there twice, other bytes than UTF-8, word2vec's first line.
+            number, a word that stands there twice, other bytes than UTF-8, not as many words as
+            the first line says.
     """
     import numpy as np
 
     rows: dict[int, bytes] = {}
     seen: dict[str, int] = {}
-    width = number = 0
+    width = 0
+    promised: tuple[int, ...] = ()  # words and numbers of each, by word2vec's first line
     try:
         file = path.open("rb")
     except OSError as error:
@@ -62,8 +68,16 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
             if number == 1:
                 line = line.removeprefix(BOM_UTF8)
             line = line.rstrip(b"\r\n").rstrip(b" ")
+            if number == 1 and (head := _IS_HEAD.fullmatch(line)):
+                promised = tuple(map(int, head.groups()))
+                continue
             if not width:
-                width = _first_width(path, line.split(b" "))
+                width = _first_width(f"{path}: line {number}", line.split(b" "))
+                if promised and promised[1] != width:
+                    raise ValueError(
+                        f"{path}: line 1 promises {counted(promised[1], 'number')} a word, line 2 "
+                        f"has {width}; it is not the whole file, or its first line is of another"
+                    )
                 is_usual = re.compile(rb"([^ ]+)((?: %s){%d})" % (_NUMBER, width))
             usual = is_usual.fullmatch(line)  # a look at each number in turn takes thrice as long
             if usual is not None:
@@ -85,8 +99,13 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
             row = ids.get(text)
             if row is not None:
                 rows[row] = numbers
-    if not number:
-        raise ValueError(f"{path} is empty, expected a word and its numbers on each line")
+    if not seen:
+        raise ValueError(f"{path} holds no word; expected a word and its numbers on each line")
+    if promised and promised[0] != len(seen):
+        raise ValueError(
+            f"{path}: line 1 promises {counted(promised[0], 'word')}, but there are {len(seen)}; "
+            "it is not the whole file"
+        )
     values, found = np.zeros((size, width), np.float32), np.zeros(size, np.bool_)
     for row, numbers in rows.items():
         values[row] = np.array(numbers.split(), np.float64)
@@ -97,22 +116,32 @@ def read_vectors(path: Path, ids: Mapping[str, int], size: int) -> WordVectors:
                 f"{path}: line {seen[wanted]} has a number beyond {_LARGEST:g} in the "
                 f"vector of {shown(wanted)}"
             )
-    return WordVectors(values, found, number)
+    return WordVectors(values, found, len(seen))
 
 
-def _first_width(path: Path, parts: list[bytes]) -> int:
-    """Numbers on each line, by the first one."""
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
+def _first_width(place: str, parts: list[bytes]) -> int:
+    """Numbers on each line, by those that the first one ends with.
+
+    Args:
+        place: file and line, for the sentence.
+        parts: of the line.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    behind = list(map(_IS_NUMBER.fullmatch, parts[1:]))
+    width = next((n for n, number in enumerate(reversed(behind)) if not number), len(behind))
+    if any(behind[: len(behind) - width]):  # a word of several parts has no number among them
+        strange = next(part for part, number in zip(parts[1:], behind, strict=True) if not number)
         raise ValueError(
-            f"{path}: line 1 is the first line of a word2vec file (words and width), which GloVe's "
-            "format lacks; take it out"
+            f"{place} has {shown(strange.decode('utf-8', 'replace'))} where a number is expected"
         )
-    if not 2 <= len(parts) <= _MOST_WIDTH:
+    if not 1 <= width < _MOST_WIDTH:
         raise ValueError(
-            f"{path}: line 1 has {len(parts) - 1} numbers, expected a word and 1 to "
-            f"{_MOST_WIDTH - 1} numbers with one space between them"
+            f"{place} has {counted(width, 'number')}, expected a word and 1 to {_MOST_WIDTH - 1} "
+            "numbers with one space between them"
         )
-    return len(parts) - 1
+    return width
 
 
 def _split_line(place: str, line: bytes, width: int) -> tuple[bytes, bytes]:
@@ -129,7 +158,9 @@ def _split_line(place: str, line: bytes, width: int) -> tuple[bytes, bytes]:
     parts = line.split(b" ")
     spare = len(parts) - width  # parts of the word
     if spare < 1 or (spare > 1 and any(map(_IS_NUMBER.fullmatch, parts[1:spare]))):
-        raise ValueError(f"{place} has {len(parts) - 1} numbers, expected {width} as on line 1")
+        raise ValueError(
+            f"{place} has {counted(len(parts) - 1, 'number')}, expected {width} as on the first"
+        )
     if b"" in parts[:spare]:
         raise ValueError(
             f"{place} has two spaces side by side, or one before its word; expected one between "

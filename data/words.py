@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from data.tweet_words import tokenize_tweet
 from minibert.files import write_file
-from minibert.strict_json import read_object, shown
+from minibert.strict_json import counted, read_object, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,8 +179,8 @@ class Words:
         """
         if len(self) != vocab_size:
             raise ValueError(
-                f"{folder / WORDS_FILE} has {len(self) - 1} words, the model {vocab_size - 1}; "
-                "bring the file back"
+                f"{folder / WORDS_FILE} has {counted(len(self) - 1, 'word')}, the model "
+                f"{vocab_size - 1}; bring the file back"
             )
 
 

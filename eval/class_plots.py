@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.class_curves import precision_recall_curves, reliability, roc_curves
+from eval.class_names import drawable_names, short_names, width
 from eval.classification import confusion_matrix, predicted_classes
-from eval.plots import GREY, RED, legend_above, new_figure, save_figure
+from eval.plots import GREY, RED, drawing, legend_above, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ DASHES = (
     *((0, (10, 3)), (0, (6, 1.5, 1.5, 1.5, 1.5, 1.5))),
 )
 
-_LONGEST_NAME = 24  # characters
 _CHARACTER = 0.075  # inches, about, in small letters
 _LIGHT_BLUE = "#8db8dc"
 
@@ -49,11 +49,11 @@ def roc_picture(curves: "RocCurves", names: Sequence[str], path: str | Path) -> 
         return None
     axes = _square(figure, "false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="a guess (0.500)")
-    for number, (name, curve) in enumerate(zip(names, curves.classes, strict=True)):
+    for number, (name, curve) in enumerate(zip(_shown(names), curves.classes, strict=True)):
         if curve is None:
-            axes.plot([], [], " ", label=f"{_short(name)} (no curve)")
+            axes.plot([], [], " ", label=f"{name} (no curve)")
             continue
-        label = f"{_short(name)} ({curve.area:.3f})"
+        label = f"{name} ({curve.area:.3f})"
         x, y = curve.false_positive_rates, curve.true_positive_rates
         axes.plot(x, y, lw=1.8, label=label, **_style(number))
     for kind, mean, dashes in (("micro", curves.micro, "-"), ("macro", curves.macro, DASHES[2])):
@@ -76,11 +76,11 @@ def precision_recalls_picture(
     if figure is None:
         return None
     axes = _square(figure, "recall", "precision")
-    for number, (name, curve) in enumerate(zip(names, curves.classes, strict=True)):
+    for number, (name, curve) in enumerate(zip(_shown(names), curves.classes, strict=True)):
         if curve is None:
-            axes.plot([], [], " ", label=f"{_short(name)} (no curve)")
+            axes.plot([], [], " ", label=f"{name} (no curve)")
             continue
-        label = f"{_short(name)} ({curve.average_precision:.3f})"
+        label = f"{name} ({curve.average_precision:.3f})"
         # A point's precision holds for the recall gained since the point before.
         axes.step(curve.recalls, curve.precisions, lw=1.8, label=label, **_style(number))
     micro = curves.micro
@@ -103,8 +103,8 @@ def confusion_picture(confusion: "Integers", names: Sequence[str], path: str | P
     Returns:
         The path, or None if there is no matplotlib.
     """
-    short = [_short(name) for name in names]
-    longest = max(map(len, short))
+    short = _shown(names)
+    longest = max(map(width, short))
     small = 7 if len(names) > 8 else 9
     cells = 0.6 + 0.8 * min(len(names), 12)  # inches
     slanted = longest * _CHARACTER > 0.9 * cells / len(names)
@@ -178,7 +178,7 @@ def _square(figure: "Figure", xlabel: str, ylabel: str) -> "Axes":
 def _figure_with_legend(path: str | Path, names: Sequence[str]) -> "Figure | None":
     """Room for square axes and, beside them, a legend of all classes and their averages."""
     height = max(4.8, 0.9 + 0.2 * (len(names) + 3))  # inches
-    longest = max([len(_short(name)) for name in names] + [len("macro average")])
+    longest = max(map(width, [*_shown(names), "macro average"]))
     return new_figure(path, height + 1.1 + (longest + 8) * _CHARACTER, height)
 
 
@@ -193,14 +193,10 @@ def _legend_beside(figure: "Figure", title: str) -> None:
     figure.legend(loc="outside right upper", title=title, fontsize=9, frameon=False)
 
 
-def _short(name: str) -> str:
-    """A name that fits a legend, without its middle if it is long, and that matplotlib shows."""
-    name = " ".join(name.split()) or '""'
-    if len(name) > _LONGEST_NAME:
-        half = _LONGEST_NAME // 2
-        name = f"{name[:half]}…{name[1 - half :]}"
-    name = name.replace("$", r"\$")  # no formula
-    return f" {name}" if name.startswith("_") else name  # "_..." would be left out
+def _shown(names: Sequence[str]) -> list[str]:
+    """Names that fit a legend, and that matplotlib shows as they are."""
+    plain = [name.replace("$", r"\$") for name in short_names(names)]  # no formula
+    return [f" {name}" if name.startswith("_") else name for name in plain]  # "_..." is left out
 
 
 def draw_all(
@@ -230,14 +226,18 @@ def draw_all(
         for name in ("roc", "precision_recall", "confusion", "reliability")
     )
     try:
-        drawn = [
-            roc_picture(roc_curves(labels, probabilities), names, roc),
-            precision_recalls_picture(
-                precision_recall_curves(labels, probabilities), names, recalls
-            ),
-            confusion_picture(confusion, names, matrix),
-            reliability_picture(reliability(labels, probabilities), calibration),
-        ]
+        with drawing("".join(names)) as missing:
+            shown, told = drawable_names(names, missing)
+            drawn = [
+                roc_picture(roc_curves(labels, probabilities), shown, roc),
+                precision_recalls_picture(
+                    precision_recall_curves(labels, probabilities), shown, recalls
+                ),
+                confusion_picture(confusion, shown, matrix),
+                reliability_picture(reliability(labels, probabilities), calibration),
+            ]
+        if told:
+            print(told, file=sys.stderr)
     except Exception as error:  # of a library, of a disk
         what = " ".join(str(error).split()) or type(error).__name__
         print(f"warning: the pictures could not be drawn ({what})", file=sys.stderr)

@@ -99,6 +99,11 @@ def load_classifier(name: str, device: torch.device) -> Trained:
     Raises:
         ValueError: not found, damaged, or not a classifier of train.classify.
     """
+    if f"minibert-{name}" in KINDS and not Path(name).is_dir():
+        raise ValueError(
+            f"--model {name} is a kind of model, of which nothing is trained yet; name the run "
+            f"folder of a train.classify --model {name}"
+        )
     files = find_model(name, optional=(SETTINGS_FILE,))
     folder = files.folder
     settings = ClassifierSettings.from_folder(folder)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.command import UsageError, option, parse, run_command
+from data.options import PICTURES
 from data.tweets import ReadingOptions
 
 
@@ -18,7 +19,7 @@ class ClassifyOptions(ReadingOptions):
     model: str = option(help="run folder or model folder of train.classify", group="model")
     data_file: str = option(help="CSV, TSV or JSON lines with labels")
     output_dir: str = option(help="where predictions, scores and pictures go; created if needed")
-    pictures: str = option("png", help="format of the pictures", choices=("png", "svg", "pdf"))
+    pictures: str = option("png", help="format of the pictures", choices=PICTURES)
     batch_tokens: int | None = option(
         None, help="tokens in a batch (default: by device)", group="machine"
     )
@@ -39,7 +40,9 @@ def main(argv: list[str]) -> int:
         ClassifyOptions, argv, prog="eval.classify",
         description="Classify every text of a labelled file with a trained model, and score it.",
         epilog="example:\n  python -m eval.classify --model runs/tweets --data-file test.csv "
-        "--output-dir scores",
+        "--output-dir scores\n\nA class without a text in the file is named; macro means of AUC "
+        "and average precision leave it out,\nthose of precision, recall and F1 unless it is "
+        "predicted.",
     )  # fmt: skip
     from eval.prediction_files import check_folder, write_json
 
@@ -60,6 +63,7 @@ def main(argv: list[str]) -> int:
     from eval.classification import score
     from eval.classifier import as_predictions, load_classifier, predict_scores
     from minibert.device import choose_device
+    from minibert.strict_json import counted
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -80,7 +84,7 @@ def main(argv: list[str]) -> int:
     write_json(folder / "metrics.json", metrics)
     draw_all(data.labels, scores.probabilities, names, folder, options.pictures)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
-    print(f"{len(data)} texts classified, {len(texts.cut)} of them cut: {folder}")
+    print(f"{counted(len(data), 'text')} classified, {len(texts.cut)} of them cut: {folder}")
     for line in (*told, *tweet_ledger(data, cleaned)):
         print(line)
     print(json.dumps(metrics, indent=2))

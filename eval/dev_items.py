@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.ledger import listed
 from eval.classification import class_rates, confusion_matrix
 from eval.exact_f1 import raw_scores
 from eval.finished_run import CLASSIFY, FinishedRun
@@ -21,6 +22,7 @@ from minibert.strict_json import named, shown
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+MOST_OFF = 1e-3  # of the sum of a text's probabilities from 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +51,49 @@ def tweet_items(run: FinishedRun) -> DevItems:
         ValueError: predictions that are damaged, or do not give the run's scores.
     """
     number = {name: c for c, name in enumerate(run.classes)}
+    path = run.folder / "predictions.json"
     try:
         gold = {line: run.predictions[line]["label"] for line in sorted(run.predictions)}
         entries = [run.predictions[line] for line in gold]
         labels = np.array([number[entry["label"]] for entry in entries], np.int64)
         predicted = np.array([number[entry["predicted"]] for entry in entries], np.int64)
-    except (KeyError, TypeError) as error:
+        for line, entry in zip(gold, entries, strict=True):
+            if "probabilities" in entry:  # scores are of the predicted classes, without them
+                _check_probabilities(f"{path}: line {named(line)}", entry, number)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{run.folder / 'predictions.json'} is damaged: it is not what train.classify writes "
+            f"{path} is damaged: it is not what train.classify writes "
             f"({type(error).__name__}: {error})"
         ) from None
     right = labels == predicted
     items = DevItems(gold, right, right.astype(np.float64), labels, predicted)
     _require_scores(run, class_scores(items, len(number)), "predictions.json")
     return items
+
+
+def _check_probabilities(place: str, entry: Mapping[str, Any], classes: Mapping[str, int]) -> None:
+    """Refuse an entry of predictions.json whose probabilities are none, or not of its class.
+
+    Raises:
+        ValueError: one sentence.
+    """
+    row = entry["probabilities"]
+    if row.keys() != classes.keys():
+        raise ValueError(
+            f"{place} has probabilities of {listed([shown(name) for name in row])}, expected "
+            f"{listed([shown(name) for name in classes])}; the file is damaged"
+        )
+    total = math.fsum(row.values())
+    if not (min(row.values()) >= 0 and abs(total - 1) <= MOST_OFF):
+        raise ValueError(
+            f"{place} has probabilities with sum {total:.6g} and least value "
+            f"{min(row.values()):.6g}, expected sum 1 and none below 0; the file is damaged"
+        )
+    if row[entry["predicted"]] < max(row.values()):
+        raise ValueError(
+            f"{place} has {shown(entry['predicted'])} as predicted, but another class has the "
+            "highest probability; the file is damaged"
+        )
 
 
 def class_scores(items: DevItems, classes: int, chosen: Any = slice(None)) -> dict[str, float]:

@@ -20,8 +20,8 @@ BEST_BY = {CLASSIFY: "macro_f1", SQUAD: "f1"}  # the score that chooses the best
 # They change nothing that is computed, or are told as what they stand for: files, model, epochs.
 _NO_SETTINGS = frozenset(
     (
-        "seed threads device save_every keep_checkpoints demo train_file dev_file model revision "
-        "from_scratch epochs updates vectors"
+        "seed threads device save_every keep_checkpoints pictures demo train_file dev_file model "
+        "revision from_scratch epochs updates vectors"
     ).split()
 )
 SLOWEST = 0.005  # items a second that the log, with two decimals, tells from none

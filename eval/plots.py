@@ -8,7 +8,8 @@ skipped, and the caller goes on. The file's ending (.png, .svg, .pdf) chooses it
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
@@ -230,6 +231,41 @@ def new_figure(path: str | Path, width: float, height: float) -> "Figure | None"
         return None
     # A Figure made by hand draws on the Agg canvas (or the svg one): no window, no global state.
     return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def drawing(text: str) -> Iterator[set[str]]:
+    """Draw with fonts that have a text's characters: the usual one, and others for what it lacks.
+
+    Yields:
+        The characters that no installed font has; none without matplotlib, which draws nothing.
+    """
+    try:
+        from matplotlib import font_manager, rc_context, rcParams
+        from matplotlib.ft2font import FT2Font
+    except ImportError:
+        yield set()
+        return
+    families = list(rcParams["font.family"])
+    usual = font_manager.findfont(font_manager.FontProperties())
+    missing = {ord(letter) for letter in text if not letter.isspace()}
+    missing -= FT2Font(usual).get_charmap().keys()
+    found: dict[str, set[int]] = {}
+    if missing:
+        # upright ones without serifs first; "Last Resort" has a box for everything
+        for font in sorted(
+            font_manager.fontManager.ttflist,
+            key=lambda f: (f.style != "normal", f.weight != 400, "Sans" not in f.name, f.name),
+        ):
+            if font.name not in found and not font.name.startswith("Last Resort"):
+                with suppress(Exception):  # a damaged file: another font may do
+                    found[font.name] = missing & FT2Font(font.fname).get_charmap().keys()
+    while any(missing & letters for letters in found.values()):
+        best = max(found, key=lambda name: len(missing & found[name]))
+        families.append(best)
+        missing -= found[best]
+    with rc_context({"font.family": families}):
+        yield set(map(chr, missing))
 
 
 def legend_above(axes: "Axes") -> None:

@@ -140,6 +140,7 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
     from data.squad import read_squad
     from eval.answerer import decode_windows, predict_logits
     from eval.prediction_files import write_json, write_predictions
+    from minibert.strict_json import counted
 
     folder = Path(options.output_dir)
     data = ranks.together(lambda: read_squad(options.data_file))
@@ -173,7 +174,8 @@ def predict(options: PredictOptions, ranks: Ranks) -> int:
         metrics["loss"] = loss
         write_json(folder / "metrics.json", metrics)
     # All files are written: a reader that leaves now (`| head`) loses nothing.
-    print(f"{len(data.examples)} questions in {len(windows)} windows answered: {folder}")
+    questions, wide = counted(len(data.examples), "question"), counted(len(windows), "window")
+    print(f"{questions} in {wide} answered: {folder}")
     for line in ledger(data, windows):
         print(line)
     if metrics is not None:

@@ -19,7 +19,7 @@ class Group:
     """Runs that differ only in the seed; at least one.
 
     Attributes:
-        name: "raw-*" of the runs raw-1 and raw-2.
+        name: "raw-*" of the runs raw-1 and raw-2, "one ..." of the runs one and other.
         runs: in the order in which they were given.
     """
 
@@ -90,7 +90,7 @@ def _common_name(names: Sequence[str]) -> str:
     begin = os.path.commonprefix(names)  # noqa: RUF071  of letters, not of folders
     ends = [name[len(begin) :][::-1] for name in names]
     end = os.path.commonprefix(ends)[::-1]  # noqa: RUF071
-    return f"{begin}*{end}"
+    return f"{begin}*{end}" if begin or end else f"{names[0]} ..."
 
 
 def pooled_deviations(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -35,7 +35,7 @@ from data.command import UsageError, parser, run_command
 from eval.exact_f1 import Gold, gold_texts, raw_scores, require
 from eval.prediction_files import check_file, check_folder, write_json
 from eval.thresholds import best_thresholds, precision_recall
-from minibert.strict_json import named, read_object, shown
+from minibert.strict_json import counted, named, read_object, shown
 
 MOST = sys.float_info.max
 
@@ -107,8 +107,9 @@ def read_gold(path: str | Path) -> dict[str, list[str]]:
         raise ValueError(f"{path} holds no questions, so there is nothing to score")
     if twice:
         warnings.warn(
-            f"{path} has {len(twice)} ids more than once (the first is {named(min(twice))}); as in "
-            "the official scorer each counts once, with its last answers",
+            f"{path} has {counted(len(twice), 'id')} more than once (the first is "
+            f"{named(min(twice))}); as in the official scorer each counts once, with its "
+            "last answers",
             stacklevel=2,
         )
     return gold
@@ -186,15 +187,15 @@ def main(argv: list[str]) -> int:
     unused = [identifier for identifier in predictions if identifier not in gold]
     if unused:
         warnings.warn(
-            f"{options.pred_file} has {len(unused)} predictions for questions that are not in "
-            f"{options.data_file} (the first is {named(unused[0])}); they do not count",
+            f"{options.pred_file} has {counted(len(unused), 'prediction')} for questions "
+            f"that are not in {options.data_file} (the first is {named(unused[0])}); not counted",
             stacklevel=2,
         )
     if options.verbose:
         answered = sum(bool(predictions.get(identifier)) for identifier in gold)
         print(
-            f"{len(gold)} questions, {sum(map(bool, gold.values()))} with gold answers, "
-            f"{answered} answered; {len(unused)} predictions for other questions",
+            f"{counted(len(gold), 'question')}, {sum(map(bool, gold.values()))} with gold answers, "
+            f"{answered} answered; {counted(len(unused), 'prediction')} for other questions",
             file=sys.stderr,
         )
     require(f"predictions of {options.pred_file}", predictions, scored, which)

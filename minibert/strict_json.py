@@ -31,6 +31,12 @@ def named(identifier: str) -> str:
     return identifier if identifier.isprintable() and len(identifier) <= 60 else shown(identifier)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things for a message: 1 column, 2 columns, 3,000 classes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}{plural}"
+
+
 @contextmanager
 def in_words() -> Iterator[None]:
     """What DECODER raises, as words that follow the file's name; JSONDecodeError as it is."""
@@ -62,7 +68,8 @@ def parse_object(content: bytes) -> dict[str, Any]:
             value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"is not JSON ({error.msg} at {place})") from None
+        what = error.msg.removesuffix(" at")  # of "Unterminated string starting at"
+        raise ValueError(f"is not JSON ({what} at {place})") from None
     if not isinstance(value, dict):
         raise ValueError(f"holds a {type(value).__name__} in place of a JSON object")
     return value

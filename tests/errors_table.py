@@ -7,22 +7,30 @@ tests/test_errors.py runs every row: exit 2, one sentence, nothing written, a tr
 """
 
 import atexit
+import csv
+import gzip
 import importlib.metadata
 import json
 import shutil
 import tempfile
+import tomllib
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from data.tokenization import Tokenizer
 from eval.prediction_files import write_json
 from minibert import BertConfig, BertForQuestionAnswering, PackedBatch
+from tests.data.convert.little import LEAD, annotation, quac, simplified, write_lines
+from tests.data.convert.little import write_json as write_json_lines
+from tests.eval.made_runs import write_classify_run
 from tests.forked import forked
 from tests.train.little import little_arguments, write_little
 
@@ -536,6 +544,186 @@ def training_rows() -> Iterator[Row]:
     )  # fmt: skip
 
 
+def tweet_rows() -> Iterator[Row]:
+    section = "Tweets"
+    classify = (
+        "train.classify", "--train-file", "DIR/train.csv", "--dev-file", "DIR/dev.csv",
+        "--output-dir", "DIR/run", "--model", "feedforward", "--threads", "1",
+    )  # fmt: skip
+
+    def row(given: str, file: str, rows: str | bytes, *flags: str) -> Row:
+        def damage(folder: Path) -> None:
+            for name in ("train.csv", "dev.csv"):
+                (folder / name).write_text("text,label\nanna,pro\nthe river,anti\n")
+            made = rows if isinstance(rows, bytes) else rows.encode()
+            (folder / file).write_bytes(made)
+
+        theirs = peer_csv(file) if file.endswith(".csv") else peer_vectors(file)
+        return Row(section, given, damage, (*classify, *flags), theirs)
+
+    head = "text,label\n"
+    yield row("a row with a column too many", "train.csv", f"{head}anna,pro\none, two,anti\n")
+    yield row("a quote that ends too soon", "train.csv", f'{head}anna,pro\n"a "b" c",anti\n')
+    yield row("a quote that is never closed", "train.csv", f'{head}"anna,pro\nriver,anti\n')
+    yield row(
+        "two encodings in one file", "train.csv", "text,label\n\u00e9,a\n".encode() + b"\xe9,b\n"
+    )
+    yield row("no text in a record", "train.csv", f"{head}anna,pro\n,anti\n")
+    yield row("one class only", "train.csv", f"{head}anna,pro\nriver,pro\n")
+    yield row("a label that the training file lacks", "dev.csv", f"{head}anna,against\n")
+    yield row("no column of labels", "dev.csv", "text,user\nanna,7\n")
+    vectors = ("--vectors", "DIR/vectors.txt", "--min-texts", "1")
+    yield row("word vectors: a number too few", "vectors.txt", "anna 1 2\nriver 1\n", *vectors)
+    yield Row(
+        section, "a baseline's name in place of a trained one", nothing,
+        ("eval.classify", "--model", "softmax", "--data-file", "DIR/dev.csv", "--output-dir",
+         "DIR/out"), peer_hub("softmax"),
+    )  # fmt: skip
+
+    def compared(given: str, change: Callable[[Path], object]) -> Row:
+        def damage(folder: Path) -> None:
+            for name, predicted in (("one", "aabb"), ("two", "abbb")):
+                write_classify_run(folder / name, "aabb", predicted)
+            change(folder)
+
+        words = ("eval.compare", "DIR/one", "DIR/two")
+        return Row(section, given, damage, words, peer_json("one/predictions.json"))
+
+    def unnormalised(folder: Path) -> None:
+        path = folder / "one" / "predictions.json"
+        predictions = json.loads(path.read_bytes())
+        predictions["3"]["probabilities"] = {"a": 0.9, "b": 0.3}
+        path.write_text(json.dumps(predictions))
+
+    yield compared("runs compared: probabilities with sum 1.2", unnormalised)
+    other = replaced("one/predictions.json", lambda file: file.replace(b'"5"', b'"6"'))
+    yield compared("runs compared: another dev text", other)
+
+
+def peer_csv(file: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        with (folder / file).open(newline="", encoding="utf-8") as stream:
+            return f"accepted: {list(csv.reader(stream))[1:]}"
+
+    return read
+
+
+def peer_vectors(file: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        lines = (folder / file).read_text().splitlines()
+        rows = [line.split() for line in lines]
+        return np.array([[float(number) for number in row[1:]] for row in rows]) and None
+
+    return read
+
+
+def peer_hub(name: str) -> Callable[[Path], object]:
+    def load(folder: Path) -> object:
+        import transformers
+
+        return transformers.BertConfig.from_pretrained(folder / name) and None
+
+    return load
+
+
+def set_rows() -> Iterator[Row]:
+    section = "Data sets: converting, downloading, a matrix of them"
+
+    def row(
+        given: str, damage: Callable[[Path], object], ours: tuple[str, ...], theirs: Any
+    ) -> Row:
+        return Row(section, given, damage, ours, theirs)
+
+    def convert(name: str, file: str, *flags: str) -> tuple[str, ...]:
+        words = ("data.convert", name, f"DIR/{file}", "--out", "DIR/made.json")
+        return (*words, "--jobs", "1", *flags)
+
+    def packed(file: str, *records: Any, cut: int = 0) -> Callable[[Path], object]:
+        def write(folder: Path) -> None:
+            path = write_lines(folder / file, *records)
+            path.write_bytes(path.read_bytes()[: -cut or None])
+
+        return write
+
+    def written(file: str, value: Any) -> Callable[[Path], object]:
+        def write(folder: Path) -> None:
+            (folder / file).parent.mkdir(exist_ok=True)
+            write_json_lines(folder / file, value)
+
+        return write
+
+    record = simplified(1, annotation(LEAD))
+    cut = packed("nq.jsonl.gz", record, record, cut=30)
+    yield row("a .gz that was cut", cut, convert("nq", "nq.jsonl.gz"), peer_lines("nq.jsonl.gz"))
+    half = content("hotpot.jsonl", '{"header": {"dataset": "HotpotQA"}}\n{"context": "Anna')
+    yield row("half a line", half, convert("mrqa", "hotpot.jsonl"), peer_lines("hotpot.jsonl"))
+    questions = quac(("C_0_q#0", [("Anna", 0)]))
+    yield row(
+        "another set's file", written("quac.json", questions), convert("triviaqa", "quac.json"),
+        peer_json("quac.json"),
+    )  # fmt: skip
+    archive = content("quac.json", b"PK\x03\x04" + bytes(60))
+    yield row("an archive", archive, convert("quac", "quac.json"), peer_json("quac.json"))
+    bare = {"data": [{"title": "The Mill", "paragraphs": [{"context": "Anna built it."}]}]}
+    yield row(
+        "QuAC: a paragraph without questions", written("quac.json", bare),
+        convert("quac", "quac.json"), peer_json("quac.json"),
+    )  # fmt: skip
+
+    def trivia(file: str) -> Any:
+        page = {"Filename": file, "Title": "The Mill", "DocSource": "TagMe"}
+        answer = {"Value": "Anna", "Aliases": ["Anna"], "NormalizedAliases": ["anna"]}
+        asked = {"Question": "Who?", "QuestionId": "q", "Answer": answer, "EntityPages": [page]}
+        return {"Data": [asked], "Domain": "Wikipedia", "VerifiedEval": False, "Version": 1.0}
+
+    words = convert("triviaqa", "wikipedia-dev.json", "--evidence", "DIR/model")
+    for given, name in (
+        ("TriviaQA: no evidence file", "The_Mill.txt"),
+        ("TriviaQA: evidence outside of its folder", "../../dev.json"),
+    ):
+        file = "wikipedia-dev.json"
+        yield row(given, written(file, trivia(name)), words, peer_json(file))
+
+    download = ("data.download", "quac", "--folder", "DIR/sets")
+    yield row(
+        "a set that is none", nothing, ("data.download", "quca", "--folder", "DIR/sets"),
+        peer_address("quca"),
+    )  # fmt: skip
+    yield row(
+        "a mirror that is no address", nothing, (*download, "--mirror", "mirror.example"),
+        peer_address("mirror.example"),
+    )  # fmt: skip
+
+    def matrix(given: str, text: str, *flags: str) -> Row:
+        words = ("train.matrix", "DIR/matrix.toml", "--output-dir", "DIR/matrix", "--threads", "1")
+        return row(given, content("matrix.toml", text), (*words, *flags), peer_toml)
+
+    sets = 'from_scratch = "model"\n[sets.squad]\ntrain = "train.json"\ndev = "dev.json"\n'
+    yield matrix("a matrix's config: a key that is misspelt", f"sedes = [0]\n{sets}")
+    yield matrix(
+        "a matrix's config: a file that is not there", sets.replace("train.json", "train-v3.json")
+    )
+    yield matrix("--only for a set that is none", sets, "--only", "squad:qua")
+
+
+def peer_lines(file: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        path = folder / file
+        opened = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+        with opened as lines:
+            return [json.loads(line) for line in lines] and None
+
+    return read
+
+
+def peer_address(address: str) -> Callable[[Path], object]:
+    return lambda folder: urllib.request.urlretrieve(address, folder / "got") and None
+
+
+def peer_toml(folder: Path) -> object:
+    return tomllib.loads((folder / "matrix.toml").read_text()) and None
+
+
 IDS = torch.tensor([[1, 1, 1], [0, 0, 0]])
 
 
@@ -550,7 +738,7 @@ DEV_START = json.loads((sound_folder() / "dev.json").read_text())["data"][0]["pa
 ][0]["answers"][0]["answer_start"]
 ROWS = [
     *weights_rows(), *model_rows(), *tokenizer_rows(), *text_rows(), *window_rows(),
-    *squad_rows(), *score_rows(), *training_rows(),
+    *squad_rows(), *score_rows(), *training_rows(), *tweet_rows(), *set_rows(),
 ]  # fmt: skip
 
 
@@ -612,6 +800,14 @@ def library(row: Row) -> str:
     """Whose words the second column has."""
     if row.theirs in (peer_weights, peer_tokenizer_file):
         return "safetensors" if row.theirs is peer_weights else "tokenizers"
+    for words in ("csv", "vectors", "lines", "address", "toml"):
+        if f"peer_{words}" in row.theirs.__qualname__:
+            return {
+                "vectors": "numpy",
+                "lines": "json",
+                "address": "urllib",
+                "toml": "tomllib",
+            }.get(words, words)
     if row.theirs in (peer_embedding, peer_softmax) or "peer_loss" in row.theirs.__qualname__:
         return "torch"
     is_json = row.theirs is peer_dumps or "peer_json" in row.theirs.__qualname__
@@ -637,7 +833,8 @@ def page() -> str:
         "Every row was made and tried: the second column is what the library that reads such input "
         "today answers, the third what minibert's command prints behind `error:` before it leaves "
         "with status 2. Nothing is written, and `--debug` shows the traceback. Messages name files "
-        f"in full; here the folder is left out. Libraries: {versions()}; `json` is Python's.",
+        f"in full; here the folder is left out. Libraries: {versions()}; `json`, `csv`, "
+        "`tomllib` and `urllib` are Python's.",
         "",
         "`python -m tests.errors_table` writes this page; `tests/test_errors.py` holds it to the "
         "code.",

@@ -41,7 +41,8 @@ def test_bad_input_is_one_sentence_and_exit_2_and_nothing_written(
 
 def test_the_sentences_name_the_file_the_folder_or_the_flag() -> None:
     named = re.compile(
-        r"\b(model|dev|train|predictions|na_probs|metrics|argument)\b|--max-length|mask"
+        r"\b(model|dev|train|predictions|na_probs|metrics|argument|vectors|nq|hotpot|quac|quca|matrix"
+        r"|wikipedia-dev|one|http)\b|--max-length|--only|mask"
     )
     for number, row in enumerate(ROWS):
         assert row.works or named.search(ours(number)), ours(number)

@@ -1,13 +1,13 @@
 """Options of the baselines of `python -m train.classify`, and what each of them has by default."""
 
 import warnings
-from collections.abc import Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, option
-from data.options import check_range
+from data.options import check_range, flag
 from data.words import MOST_NGRAMS
 from minibert.config import CELLS, MOST_LAYERS
 
@@ -50,7 +50,9 @@ class BaselineOptions:
     cell: str | None = _by_model("birnn: recurrent unit", choices=CELLS)
     skip: bool | None = _by_model("birnn: add a layer's input to its output")
     vectors: str | None = option(
-        None, help="word vectors to start from, a file in GloVe's format", group="baselines"
+        None,
+        help="word vectors to start from, a file in GloVe's or word2vec's text format",
+        group="baselines",
     )
 
     def check_baseline(self) -> None:
@@ -69,12 +71,12 @@ class BaselineOptions:
             raise UsageError("--vectors is empty, expected the path of a file")
 
 
-def refuse_useless(model: str, given: Set[str]) -> None:
+def refuse_useless(model: str, given: Mapping[str, Any]) -> None:
     """Options that would do nothing are refused.
 
     Args:
         model: --model.
-        given: names of the flags on the command line.
+        given: values of the flags on the command line.
 
     Raises:
         UsageError: one that the model has no use for.
@@ -84,16 +86,16 @@ def refuse_useless(model: str, given: Set[str]) -> None:
         if name in given and model not in kinds:
             named = model if model in BASELINES else "BERT"
             raise UsageError(
-                f"{flag(name)} does nothing for {named}, only for --model "
+                f"{flag(name, given[name])} does nothing for {named}, only for --model "
                 f"{' and '.join(kinds)}; leave it out"
             )
     for name in _OF_BERT:
         if name in given and model in BASELINES:
             raise UsageError(
-                f"{flag(name)} does nothing for --model {model}, only for BERT and DistilBERT; "
-                "leave it out"
+                f"{flag(name, given[name])} does nothing for --model {model}, only for BERT and "
+                "DistilBERT; leave it out"
             )
-    if {"vectors", "embedding_size"} <= given:
+    if {"vectors", "embedding_size"} <= given.keys():
         raise UsageError("--vectors decides --embedding-size; give one of them")
 
 
@@ -105,11 +107,6 @@ def warn_of_folder(model: str) -> None:
             f"./{model}",
             stacklevel=2,
         )
-
-
-def flag(name: str) -> str:
-    """The name of an option as it is typed."""
-    return f"--{name.replace('_', '-')}"
 
 
 def defaults_text() -> str:

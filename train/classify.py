@@ -172,7 +172,8 @@ def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
 
     names = inputs.train.data.label_names
     predictions = json.loads((run.folder / "predictions.json").read_bytes())
-    for picture in draw_all(*from_predictions(predictions, names), names, run.folder):
+    scores = from_predictions(predictions, names)
+    for picture in draw_all(*scores, names, run.folder, run.options.pictures):
         run.print(f"            {picture}")
     run.print(
         f"score more: python -m eval.classify --model {run.folder} --data-file ... --output-dir ..."

@@ -6,6 +6,7 @@ from typing import Any
 
 from data.cleaning import CleaningOptions
 from data.command import UsageError, given_values, option, parse
+from data.options import flag
 from data.tweets import ReadingOptions
 from train.baseline_options import (
     BASELINES,
@@ -82,7 +83,7 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, BaselineOptions, TrainOpt
             raise UsageError(f"--patience is {self.patience}, expected 0 or more")
         for name in ("model", "from_scratch", "train_file", "dev_file"):
             if getattr(self, name) == "":
-                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+                raise UsageError(f"{flag(name)} is empty, expected a name or path")
 
 
 def read_options(argv: list[str]) -> ClassifyOptions:
@@ -102,10 +103,10 @@ def read_options(argv: list[str]) -> ClassifyOptions:
     options = parse(ClassifyOptions, argv, **command, defaults=defaults)
     for name in ("train_file", "dev_file"):
         if getattr(options, name) is None:
-            raise UsageError(f"--{name.replace('_', '-')} is missing; name a file of tweets")
+            raise UsageError(f"{flag(name)} is missing; name a file of tweets")
     if options.from_scratch and "model" in given:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
-    refuse_useless(options.model, given.keys())
+    refuse_useless(options.model, given)
     warn_of_folder(options.model)
     refuse_two_ends(options, given.keys())
     return replace(options, **_in_full(vars(options)))

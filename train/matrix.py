@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import UsageError, option, parse, run_command
+from data.options import PICTURES
+from minibert.strict_json import counted, shown
 
 if TYPE_CHECKING:
     from eval.matrix import Table
@@ -44,12 +46,13 @@ class MatrixOptions:
     data_dir: str = option(
         "", help="what relative paths in the config start from (default: the config's folder)"
     )
-    only: str = option(
-        "", help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
+    only: str | None = option(
+        None, help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
     )
     train_fraction: float | None = option(
         None, help="part of the questions of each training set, drawn with the seed"
     )
+    pictures: str = option("png", help="format of the heat map", choices=PICTURES)
     wait: bool = option(True, help="wait for cells that other processes are making")
     dry_run: bool = option(False, help="say what is there and what would be made")
     device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps", group="machine")
@@ -110,7 +113,7 @@ def main(argv: list[str]) -> int:
     machine = Machine(options.device, options.threads)
     status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
-    write_table(folder, table)
+    write_table(folder, table, options.pictures)
     for owner, training in busy.items():
         raise UsageError(
             f"{training.title}: cells are being made by {owner}; all others are done, run again "
@@ -119,7 +122,7 @@ def main(argv: list[str]) -> int:
     return status
 
 
-def chosen_pairs(config: "MatrixConfig", only: str) -> set[tuple[str, str]]:
+def chosen_pairs(config: "MatrixConfig", only: str | None) -> set[tuple[str, str]]:
     """The (trained on, answered) names that --only wants; all without it.
 
     Raises:
@@ -128,21 +131,22 @@ def chosen_pairs(config: "MatrixConfig", only: str) -> set[tuple[str, str]]:
     rows = [one.name for one in config.sets if one.train]
     columns = [one.name for one in config.sets]
     pairs = {(row, column) for row in rows for column in columns}
-    if not only:
+    if only is None:
         return pairs
     chosen = set()
-    for pattern in only.split(","):
-        train, colon, answered = pattern.strip().partition(":")
+    for pattern in map(str.strip, only.split(",")):
+        train, colon, answered = pattern.partition(":")
+        train, answered = train.strip(), answered.strip()
         if not colon:
             raise UsageError(
-                f"--only {pattern.strip()} is no pair of sets, expected as in squad:nq"
+                f"--only has {shown(pattern)}, which is no pair of sets, expected as in squad:nq"
             )
         for what, names in ((train, rows), (answered, columns)):
             if not any(fnmatchcase(name, what) for name in names):
                 near = difflib.get_close_matches(what, names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
                 role = "is trained on" if names is rows else "is answered"
-                raise UsageError(f"--only {pattern.strip()}: no set {what!r} {role}; {hint}")
+                raise UsageError(f"--only {pattern}: no set {what!r} {role}; {hint}")
         chosen |= {p for p in pairs if fnmatchcase(p[0], train) and fnmatchcase(p[1], answered)}
     return chosen
 
@@ -222,8 +226,9 @@ def describe(
     print(f"{table.note} Seeds: {', '.join(map(str, config.seeds))}. Folder: {folder.path}")
     for one in sets:
         parts = [
-            f"{role} {part.contexts.questions:,} questions ({part.contexts.impossible:,} "
-            f"impossible) on {len(part.contexts.by_context):,} contexts"
+            f"{role} {counted(part.contexts.questions, 'question')} "
+            f"({part.contexts.impossible:,} impossible) on "
+            f"{counted(len(part.contexts.by_context), 'context')}"
             for role, part in (("train", one.train), ("dev", one.dev))
             if part
         ]
@@ -231,9 +236,9 @@ def describe(
     shared = {pair: found for pair, found in table.overlaps.items() if found.contexts}
     for (row, column), found in shared.items():
         print(
-            f"contamination: {column}'s dev part shares {found.contexts:,} contexts with {row}'s "
-            f"training part; {found.questions:,} of its {table.questions[column]:,} questions are "
-            "about them"
+            f"contamination: {column}'s dev part shares {counted(found.contexts, 'context')} with "
+            f"{row}'s training part; questions about them: {found.questions:,} of "
+            f"{table.questions[column]:,}"
         )
     if not shared:
         print("contamination: no context is in a training and a dev part, white space apart")
@@ -253,7 +258,7 @@ def say_plan(folder: "Folder", work: Sequence[tuple["Training", list["Cell"]]]) 
         print(f"{training.title}: {run}; {done} of {len(cells)} cells are there{rest}")
 
 
-def write_table(folder: "Folder", table: "Table") -> None:
+def write_table(folder: "Folder", table: "Table", ending: str) -> None:
     """Print the table; write it as Markdown, CSV and picture."""
     from eval.matrix import as_csv, as_markdown, as_text
     from eval.matrix_plot import matrix_picture
@@ -261,7 +266,7 @@ def write_table(folder: "Folder", table: "Table") -> None:
 
     write_file(folder.path / "matrix.md", as_markdown(table).encode())
     write_file(folder.path / "matrix.csv", as_csv(table).encode())
-    picture = matrix_picture(table, folder.path / "matrix.png")
+    picture = matrix_picture(table, folder.path / f"matrix.{ending}")
     print(f"\n{as_text(table)}\ntable:   {folder.path / 'matrix.md'}, matrix.csv beside it")
     if picture is not None:
         print(f"picture: {picture}")

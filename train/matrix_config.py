@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
+from data.options import flag
 from data.split import SPLITS
 from minibert.strict_json import shown
 from train.squad_options import SquadOptions, read_options
@@ -108,6 +109,10 @@ def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -
     key = "from_scratch" if new else "model"
     model = _typed(path, key, document.get(key, "embedded"), str)
     if new or (base / model).is_dir():  # else it is a name
+        if not (base / model).is_dir():
+            raise UsageError(
+                f"{path}: from_scratch is {shown(model)}, but {base / model} is no folder"
+            )
         model = str(base / model)
     common = _settings(path, "settings", document.get("settings", {}))
     tables = _typed(path, "sets", document.get("sets", {}), dict)
@@ -199,11 +204,9 @@ def as_flags(settings: Mapping[str, Any]) -> list[str]:
     """Settings as `train.squad` takes them on its command line, by name."""
     flags = []
     for name in sorted(settings):
-        dashed, value = name.replace("_", "-"), settings[name]
-        if isinstance(value, bool):
-            flags.append(f"--{dashed}" if value else f"--no-{dashed}")
-        else:
-            flags.append(f"--{dashed}={value}")  # one word: a negative number looks like a flag
+        value, typed = settings[name], flag(name, settings[name])
+        # one word: a negative number looks like a flag
+        flags.append(typed if isinstance(value, bool) else f"{typed}={value}")
     return flags
 
 

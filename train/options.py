@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, option
+from data.options import PICTURES
 
 OPTIMIZERS = ("adamw", "adam")
 SCHEDULES = ("linear", "constant")
@@ -83,6 +84,7 @@ class TrainOptions:
     max_minutes: float = option(
         0.0, help="save and stop after so many minutes, 0 = no limit", group="run"
     )
+    pictures: str = option("png", help="format of the pictures", choices=PICTURES, group="run")
     dry_run: bool = option(False, help="print what would be done, and the time", group="run")
 
     def __post_init__(self) -> None:

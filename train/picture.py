@@ -7,12 +7,12 @@ from typing import Any
 from minibert.strict_json import parse_object
 
 
-def draw_training(run: Path) -> Path | None:
-    """Draw RUN/training.png from RUN/log.jsonl; None, and a warning, if that cannot be done."""
+def draw_training(run: Path, ending: str = "png") -> Path | None:
+    """Draw RUN/training.png (or .svg, .pdf) from the log; None, and a warning, if that fails."""
     from eval.plots import training_curves
 
     try:
-        return training_curves(_readable_lines(run / "log.jsonl"), run / "training.png")
+        return training_curves(_readable_lines(run / "log.jsonl"), run / f"training.{ending}")
     except Exception as error:  # of a library, of a disk, of a log that was edited
         what = " ".join(str(error).split()) or type(error).__name__
         print(f"warning: the picture could not be drawn ({what})", file=sys.stderr)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError, given_values, option, parse
+from data.options import flag
 from minibert.hub import EMBEDDED
 from train.options import TrainOptions, refuse_two_ends
 
@@ -84,9 +85,9 @@ class PretrainOptions(TrainOptions):
             "--long-fraction": (self.long_fraction, 0 <= self.long_fraction <= 1, "0 to 1"),
             "--mask-rate": (self.mask_rate, 0 < self.mask_rate < 1, "more than 0, below 1"),
         }
-        for flag, (value, good, wanted) in checks.items():
+        for typed, (value, good, wanted) in checks.items():
             if not good:
-                raise UsageError(f"{flag} is {value}, expected {wanted}")
+                raise UsageError(f"{typed} is {value}, expected {wanted}")
         too_short = self.then_length is not None and self.then_length < self.length
         if self.long_fraction and too_short:
             raise UsageError(
@@ -95,7 +96,7 @@ class PretrainOptions(TrainOptions):
             )
         for name in ("config", "model", "tokens_dir"):
             if getattr(self, name) == "":
-                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+                raise UsageError(f"{flag(name)} is empty, expected a name or path")
 
     def last_blocks(self, positions: int) -> tuple[int, float]:
         """Tokens of a block in the last updates, and the part of the updates that have it.

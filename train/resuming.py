@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
+from data.options import flag
 from minibert.files import write_file
 from minibert.strict_json import parse_object, shown
 from train.earlier_run import options_file
@@ -24,7 +25,7 @@ FORMAT = 1
 # Of these a resumed run has only what its own command line says.
 UNSAVED_OPTIONS = frozenset("resume overwrite output_dir max_minutes dry_run allow_change".split())
 # Options that a resumed run may be given anew: they change nothing that is computed.
-FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints jobs tokens_dir".split())
+FREE_OPTIONS = UNSAVED_OPTIONS | set("save_every keep_checkpoints pictures jobs tokens_dir".split())
 # What identifies data and model, in options.json.
 INPUTS = frozenset(
     (
@@ -82,7 +83,7 @@ def options_to_resume(
     saved = _known_options(saved_run(Path(given["output_dir"]))["options"], options_class)
     allowed = allowed_changes(options_class, given.get("allow_change", ""))
     changed = [
-        f"--{name.replace('_', '-')} {saved[name]!r} -> {given[name]!r}"
+        _change(name, saved[name], given[name])
         for name in sorted(given.keys() - FREE_OPTIONS - allowed)
         if name in saved and not _equal(name, saved[name], given[name])
     ]
@@ -92,6 +93,13 @@ def options_to_resume(
             "out, name them in --allow-change, or start a new run"
         )
     return saved
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    """A changed option as it is typed."""
+    if isinstance(new, bool):
+        return f"{flag(name, old)} -> {flag(name, new)}"
+    return f"{flag(name)} {old!r} -> {new!r}"
 
 
 def allowed_changes(options_class: type[TrainOptions], text: str) -> set[str]:

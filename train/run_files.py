@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 LOCK = ".lock"
-# Beside these a run writes reports, one for each update that it refused to make.
+# Beside these a run writes pictures, and a report of each update that it refused to make.
 RUN_NAMES = frozenset(
     "options.json env.json log.jsonl metrics.json predictions.json null_odds.json na_probs.json "
-    "nbest.json training.png roc.png precision_recall.png confusion.png reliability.png "
-    "checkpoints best demo".split()
+    "nbest.json checkpoints best demo".split()
 )
+_PICTURE = re.compile(r"(training|roc|precision_recall|confusion|reliability)\.(png|svg|pdf)")
 _REPORT = re.compile(r"nonfinite-update-(\d+)\.json")
 # What a killed process leaves: files and folders being written or replaced, the next best model.
 _LEFTOVER = re.compile(r"\.(.+\.\d+\.(tmp|partial)|best-\d+|best\.(tmp|old))")
@@ -17,7 +17,9 @@ _LEFTOVER = re.compile(r"\.(.+\.\d+\.(tmp|partial)|best-\d+|best\.(tmp|old))")
 
 def belongs(name: str) -> bool:
     """Whether a name in a run folder is of something that a run wrote, its lock apart."""
-    return bool(name in RUN_NAMES or _REPORT.fullmatch(name) or _LEFTOVER.fullmatch(name))
+    return name in RUN_NAMES or any(
+        pattern.fullmatch(name) for pattern in (_PICTURE, _REPORT, _LEFTOVER)
+    )
 
 
 def never_began(folder: Path) -> bool:

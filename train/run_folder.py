@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from data.command import UsageError
+from data.options import flag
 from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import parse_object
 from train.earlier_run import ASIDE, MOVING, OPTIONS, settle
@@ -83,7 +84,7 @@ def _check_content(folder: Path, options: TrainOptions) -> None:
             if not Path(given).exists():
                 continue
             if folder.resolve() in (Path(given).resolve(), *Path(given).resolve().parents):
-                what = given if name == "texts" else f"--{name.replace('_', '-')} {given}"
+                what = given if name == "texts" else f"{flag(name)} {given}"
                 raise UsageError(
                     f"--overwrite would delete {what}; nothing was deleted, name another "
                     "--output-dir"

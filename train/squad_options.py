@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from data.command import UsageError, given_values, option, parse
+from data.options import flag
 from train.options import TrainOptions, in_full, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
@@ -79,10 +80,10 @@ class SquadOptions(TrainOptions):
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 to {most}")
+                raise UsageError(f"{flag(name)} is {value}, expected 1 to {most}")
         for name in ("model", "from_scratch", "train_file", "dev_file"):
             if getattr(self, name) == "":
-                raise UsageError(f"--{name.replace('_', '-')} is empty, expected a name or path")
+                raise UsageError(f"{flag(name)} is empty, expected a name or path")
         if not math.isfinite(self.null_threshold):
             raise UsageError(f"--null-threshold is {self.null_threshold}, expected a number")
         if self.doc_stride is not None and self.doc_stride < 0:
@@ -112,9 +113,7 @@ def read_options(argv: list[str]) -> SquadOptions:
     options = parse(SquadOptions, argv, **command, defaults=defaults)
     useless = given.keys() & {"train_file", "dev_file"}
     if options.demo and useless and not options.resume:
-        raise UsageError(
-            f"--demo brings its own data; leave out --{min(useless).replace('_', '-')}"
-        )
+        raise UsageError(f"--demo brings its own data; leave out {flag(min(useless))}")
     if {"doc_stride", "doc_step"} <= given.keys():
         raise UsageError("--doc-stride and --doc-step contradict each other; give one of them")
     if options.from_scratch and "model" in given:

@@ -161,7 +161,7 @@ def minutes_left(max_minutes: float, started: float) -> float:
 
 def say_results(command: str, work: Work, state: TrainState, run: Run) -> int:
     """Draw the picture, say where everything is, or how to go on; the exit status."""
-    picture = draw_training(run.folder)
+    picture = draw_training(run.folder, run.options.pictures)
     total = work.plan.total_updates
     if not work.task.is_finished(state, total):
         run.print(

@@ -45,8 +45,12 @@ def convert(options: Options) -> int:
 
     out = Path(os.path.realpath(options.out))
     inputs = find_inputs(options.inputs)
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"--out {out} is no file in a folder that exists; name one")
+    for path in (out, audit_path(out)):
+        if path.exists() and not path.is_file() and not path.is_dir():  # it would be replaced
+            raise UsageError(f"--out {path} is a pipe or a device; name a file")
+    if not options.out or out.is_dir() or not out.parent.is_dir():
+        what = f"--out {out}" if options.out else "--out, which is empty,"
+        raise UsageError(f"{what} is no file in a folder that exists; name one")
     if {out, audit_path(out)} & {path.resolve() for path in inputs}:
         raise UsageError(f"--out {out} is one of the inputs; give another name")
     parts = out.with_name(f".{out.name}.parts")
@@ -69,6 +73,8 @@ def find_inputs(names: tuple[str, ...]) -> list[Path]:
     """
     found: list[Path] = []
     for name in names:
+        if not name:  # it would be the folder where we are
+            raise UsageError("an input has an empty name; give files as published, or their folder")
         path = Path(name)
         if path.is_dir():
             inside = sorted(

@@ -31,6 +31,7 @@ ROW_FIELDS = (
         ("flags", "u1"),
     ),
 )
+UNTOLD = 1  # reason of a question whose answers its file does not tell
 MID_WORD, MAY_NOT_FIT, FITS_NONE = 1, 2, 4  # flags
 
 # A window of 384 tokens has at most 381 of the context, since [CLS], [SEP] and [SEP] are in it, and
@@ -44,6 +45,9 @@ FLAGS = {
     FITS_NONE: "answers that fit no window of 384 tokens with a stride of 128",
     MAY_NOT_FIT: "answers that may fit no such window (130 characters to 381 words)",
 }
+
+
+REPEATED = "word for word as before, kept once"
 
 
 @dataclass
@@ -86,7 +90,7 @@ class Tally:
     def reason(self, impossible: str | None, identifier: str, line: int) -> int:
         """The number of the reason why a question is kept as impossible (see ROW)."""
         if not impossible:
-            return 0 if impossible == "" else 1
+            return 0 if impossible == "" else UNTOLD
         if impossible not in self.reasons:
             self.reasons.append(impossible)
         self._example(impossible, identifier, line)
@@ -121,20 +125,21 @@ class Counted:
     repeated: "NDArray[np.bool_]"
 
 
-def make_audit(files: list[Counted]) -> dict[str, Any]:
+def make_audit(files: list[Counted], repetitions: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum up: all counts, by reason and with examples.
 
     Args:
         files: in the order of the output.
+        repetitions: {"id", "file", "line"} of the first questions that are `repeated`.
 
     Returns:
-        "records", "impossible", "left_out", "dropped", "noted", "answers", "lengths", "inputs".
+        "records", "impossible", "left_out", "dropped", "repeated", "noted", "lengths", "inputs".
     """
     import numpy as np
 
     rows = np.concatenate([file.rows[~file.repeated] for file in files])
     answered = rows["reason"] == 0
-    unlabelled = int((rows["reason"] == 1).sum())
+    unlabelled = int((rows["reason"] == UNTOLD).sum())
     examples = _examples(files)
 
     def entry(reason: str, count: int) -> dict[str, Any]:
@@ -175,6 +180,7 @@ def make_audit(files: list[Counted]) -> dict[str, Any]:
             "repeated": repeated,
         },
         "impossible": {reason: entry(reason, count) for reason, count in impossible.items()},
+        "repeated": {REPEATED: {"count": repeated, "examples": repetitions}} if repeated else {},
         **{
             group: {reason: entry(reason, count) for reason, count in sorted(counts.items())}
             for group, counts in groups.items()
@@ -220,7 +226,7 @@ def audit_lines(audit: dict[str, Any]) -> Iterator[str]:
         ("impossible", "impossible"),
         ("left out, by rule", "left_out"),
         ("dropped, for a defect", "dropped"),
-        ("repeated word for word, kept once", "repeated"),
+        ("repeated", "repeated"),
         ("noted", "noted"),
     ):
         if group in records:
@@ -232,7 +238,7 @@ def audit_lines(audit: dict[str, Any]) -> Iterator[str]:
     for what, points in audit["lengths"].items():
         if points:
             figures = ", ".join(f"{name} {value}" for name, value in points.items())
-            yield f"  characters of a {what}: {figures}"
+            yield f"  characters of {'an' if what == 'answer' else 'a'} {what}: {figures}"
     yield f"  sha256 {output['sha256']}"
 
 

@@ -4,13 +4,23 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from data.convert.audit import ROW_FIELDS, Counted, Tally, drop_rate_problem, make_audit
+from data.convert.audit import (
+    EXAMPLES,
+    ROW_FIELDS,
+    UNTOLD,
+    Counted,
+    Tally,
+    drop_rate_problem,
+    make_audit,
+)
 from data.convert.shards import Shard
+from data.ledger import listed
 from minibert.files import flush_folder, write_file
-from minibert.strict_json import named
+from minibert.strict_json import counted, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +45,8 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
         strict: the largest part of the questions that may be dropped, None for any.
 
     Raises:
-        ValueError: an id with two different contents, nothing to write, or more dropped than
-            `strict`; nothing is written then.
+        ValueError: an id with two different contents, nothing to write, answers told of a part of
+            the questions only, or more dropped than `strict`; nothing is written then.
         OSError: the output cannot be written.
     """
     import numpy as np
@@ -60,14 +70,21 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
     audit: dict[str, Any] = {
         "set": shards[0].options.set_name,
         "options": shards[0].options.of_parts(),
-        **make_audit(files),
+        **make_audit(files, _repetitions(shards, rows, repeated)),
     }
     problem = drop_rate_problem(audit, strict) if strict is not None else None
     if problem:
         raise ValueError(problem)
-    if not audit["records"]["kept"]:
+    records = audit["records"]
+    if 0 < records["unlabelled"] < records["kept"]:
         raise ValueError(
-            f"nothing is left of {audit['records']['read']} questions; {out} is not written"
+            f"{records['unlabelled']} of the {records['kept']} questions come without their "
+            f"answers (a test set: {_unlabelled(shards, rows)}), and beside the others they would "
+            "be taken for impossible; convert them apart"
+        )
+    if not records["kept"]:
+        raise ValueError(
+            f"nothing is left of {counted(records['read'], 'question')}; {out} is not written"
         )
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -88,6 +105,12 @@ def join_parts(shards: Sequence[Shard], out: Path, strict: float | None) -> dict
     text = json.dumps(audit, ensure_ascii=False, indent=1) + "\n"
     write_file(audit_path(out), text.encode("utf-8", "backslashreplace"))
     return audit
+
+
+def _unlabelled(shards: Sequence[Shard], rows: Sequence["NDArray[Any]"]) -> str:
+    """The files with questions whose answers are not told."""
+    places = zip(shards, rows, strict=True)
+    return listed([shard.path.name for shard, part in places if (part["reason"] == UNTOLD).any()])
 
 
 def find_repeated(
@@ -121,23 +144,39 @@ def find_repeated(
             where = f"{earlier.path} line {rows[earlier.number]['line'][row]}"
             raise ValueError(
                 f"{shard.path}: line {rows[shard.number]['line'][later]} has a question with the "
-                f"id {named(_id_of(shard, later))}, which {where} has too, with another content; "
-                "correct one"
+                f"id {named(_ids_of(shard, [later])[0])}, which {where} has too, with another "
+                "content; correct one"
             )
     return np.split(again, bounds[1:-1])
 
 
-def _id_of(shard: Shard, row: int) -> str:
-    """The id of a question, by its number in a part."""
-    count = 0
+def _repetitions(
+    shards: Sequence[Shard], rows: Sequence["NDArray[Any]"], repeated: Sequence["NDArray[np.bool_]"]
+) -> list[dict[str, Any]]:
+    """The first questions that are repeated, as examples of the audit."""
+    examples: list[dict[str, Any]] = []
+    for shard, lines, again in zip(shards, rows, repeated, strict=True):
+        chosen = again.nonzero()[0][: EXAMPLES - len(examples)].tolist()
+        examples += [
+            {"id": identifier, "file": shard.path.name, "line": int(lines["line"][row])}
+            for row, identifier in zip(chosen, _ids_of(shard, chosen), strict=True)
+        ]
+    return examples
+
+
+def _ids_of(shard: Shard, rows: Sequence[int]) -> list[str]:
+    """The ids of questions, by their numbers in a part, which ascend."""
+    if not rows:
+        return []
     with shard.file("part").open("rb") as file:
-        for record in _articles(file):
-            for paragraph in record["paragraphs"]:
-                for question in paragraph["qas"]:
-                    if count == row:
-                        return str(question["id"])
-                    count += 1
-    return "?"
+        ids = (
+            str(question["id"])
+            for record in _articles(file)
+            for paragraph in record["paragraphs"]
+            for question in paragraph["qas"]
+        )
+        upto = list(islice(ids, rows[-1] + 1))
+        return [upto[row] for row in rows]
 
 
 def _document(shards: Sequence[Shard], repeated: Sequence["NDArray[np.bool_]"]) -> Iterator[bytes]:

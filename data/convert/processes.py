@@ -58,9 +58,9 @@ def convert_all(shards: Sequence[Shard], jobs: int) -> None:
                     finished += 1
                     if bar.disable:  # no terminal: a line for each file
                         left = (time.monotonic() - begin) * (sum(sizes) / max(sum(read), 1) - 1)
+                        rest = f", about {max(left, 0):.0f} s left" if finished < len(todo) else ""
                         print(
-                            f"{todo[place].path.name}: done, {finished} of {len(todo)}, about "
-                            f"{max(left, 0):.0f} s left",
+                            f"{todo[place].path.name}: done, {finished} of {len(todo)}{rest}",
                             file=sys.stderr,
                         )
     finally:

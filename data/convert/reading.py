@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from data.convert.scanner import MOST_BYTES, Scanner
-from minibert.strict_json import parse_object, shown
+from minibert.strict_json import counted, parse_object, shown
 
 _CHUNK = 1 << 20  # bytes, or characters
 _PIECE = 1 << 16  # bytes of gzip data
@@ -242,7 +242,9 @@ class Source:
                             f"names no column {missing[0]!r} but {', '.join(map(shown, header))}",
                         )
                 elif len(fields) != len(header):
-                    raise self.bad(begin, f"has {len(fields)} fields, expected {len(header)}")
+                    raise self.bad(
+                        begin, f"has {counted(len(fields), 'field')}, expected {len(header)}"
+                    )
                 else:
                     yield begin, dict(zip(header, fields, strict=True))
                 begin = reader.line_num + 1

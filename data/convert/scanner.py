@@ -1,11 +1,13 @@
 """A walk through JSON text of any length, one value in memory at a time."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from minibert.strict_json import DECODER, in_words
 
+_SPACE = re.compile(r"[ \t\n\r]*")
 MOST_BYTES = 64 << 20  # of a line or an array element; the largest page of Natural Questions has 10
 
 
@@ -26,12 +28,10 @@ class Scanner:
     def peek(self) -> str:
         """The next character that is no white space; "" at the end."""
         while True:
-            text, at = self._text, self._at
-            while at < len(text) and text[at] in " \t\n\r":
-                at += 1
+            at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             self._advance(at)
-            if at < len(text):
-                return text[at]
+            if at < len(self._text):
+                return self._text[at]
             if self._ended:
                 return ""
             self._more()
@@ -72,7 +72,8 @@ class Scanner:
                 cut = error.msg.startswith("Unterminated") or error.pos + 16 > len(self._text)
                 if self._ended or not cut:
                     self._advance(min(error.pos, len(self._text)))
-                    raise ValueError(f"is not JSON ({error.msg})") from None
+                    what = error.msg.removesuffix(" at")  # of "Unterminated string starting at"
+                    raise ValueError(f"is not JSON ({what})") from None
             else:
                 if end < len(self._text) or self._ended:  # else a number may go on
                     self._advance(end)

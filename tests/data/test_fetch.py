@@ -71,6 +71,34 @@ def test_a_set_is_fetched_verified_and_recorded_once(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("fault", [404, "a redirect"])
+def test_where_nothing_came_nothing_is_left(
+    server: LoopbackServer, tmp_path: Path, fault: int | str
+) -> None:
+    if fault == 404:
+        server.faults[NAME] = 404
+    else:
+        server.redirects[NAME] = "file:///etc/hostname"
+    with pytest.raises(ValueError, match="answered"):
+        get(tmp_path)
+    assert left(tmp_path) == []
+
+
+def test_newsqa_keeps_no_other_set_from_coming(
+    server: LoopbackServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="newsqa is left to you"):
+        download.main(["newsqa", "quac", "--folder", str(tmp_path)])
+    assert (tmp_path / "quac" / NAME).read_bytes() == CONTENT
+    assert "docker build" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_not_the_cache(server: LoopbackServer) -> None:
+    with pytest.raises(UsageError, match="--folder is empty"):
+        download.main(["quac", "--folder", ""])
+    assert not server.requests
+
+
 def test_a_set_goes_into_the_cache_where_no_folder_is_given(
     server: LoopbackServer, tmp_path: Path
 ) -> None:
@@ -312,7 +340,7 @@ def test_a_mirror_has_the_files_under_the_names_they_get(
 
 
 def test_newsqa_tells_the_steps_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UsageError, match="its licence wants you to"):
+    with pytest.raises(UsageError, match="newsqa is left to you, as its licences want"):
         download.main(["newsqa"])
     said = capsys.readouterr().out
     for word in ("https://github.com/Maluuba/newsqa", "cnn_stories.tgz", "docker run", "accept"):

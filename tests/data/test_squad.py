@@ -258,7 +258,7 @@ BAD_RECORDS = [
         ": question q2 has an answer without text; use an empty list",
     ),
     (changed(1, is_impossible="yes"), ": question q2: is_impossible is 'yes', expected true"),
-    (changed(1, is_impossible=True), ": question q2 is marked impossible but has 1 answers"),
+    (changed(1, is_impossible=True), ": question q2 is marked impossible but has 1 answer;"),
     (changed(None, context="absent"), ": data[0].paragraphs[0] has no text 'context'"),
     (changed(None, qas={}), ": data[0].paragraphs[0] has no list 'qas'"),
     (changed(None, qas=["q"]), ": data[0].paragraphs[0].qas[0] has no text 'id'"),

@@ -224,7 +224,7 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, object], str]] = {
     "one column for both": (HEADER, {"label_column": "text"}, "'text' cannot be the text's"),
     "no header": ("I love it,2\nme too,1\n", {}, "among 'I love it', '2'; name one with --text"),
     "a column too many": (f"{HEADER}a,1\nb,c,1\n", {}, ": line 3 has 3 columns, expected 2"),
-    "a column too few": (f"{HEADER}a\n", {}, ": line 2 has 1 columns, expected 2"),
+    "a column too few": (f"{HEADER}a\n", {}, ": line 2 has 1 column, expected 2"),
     "empty text": (f'{HEADER}"a\nb",1\n  ,1\n', {}, ": line 4 has nothing in the column 'text'"),
     "no label": (f"{HEADER}a, \n", {}, ": line 2 has nothing in the column 'label'"),
     "unknown label": (
@@ -235,10 +235,15 @@ HOSTILE: dict[str, tuple[str | bytes, dict[str, object], str]] = {
         HEADER + "".join(f"a,{n}\n" for n in range(MOST_LABELS + 1)), {},
         f"more than {MOST_LABELS} different labels up to line {MOST_LABELS + 2}",
     ),
-    "a quote that stays open": (OPEN, {}, ": line 3 to 5 has broken quoting"),
-    "a quote that ends too soon": (f'{HEADER}"a "b" c",1\n', {}, ": line 2 has broken quoting"),
-    "quotes behind backslashes": (f'{HEADER}"a \\"b\\" c",1\n', {}, ": line 2 has broken quoting"),
-    "a text without end": (f"{HEADER}{'a' * (MOST_CHARACTERS + 1)},1\n", {}, ": line 2 has broken"),
+    "a quote that stays open": (OPEN, {}, ": line 3 to 5 has a quoted field that ends at a quote"),
+    "a quote that nothing closes": (
+        f'{HEADER}a,1\n"b,1\nc,1\n', {}, ": line 3 to 4 has a quoted field that is open"
+    ),
+    "a quote that ends too soon": (f'{HEADER}"a "b" c",1\n', {}, ": line 2 has a quoted field"),
+    "quotes behind backslashes": (f'{HEADER}"a \\"b\\" c",1\n', {}, ": line 2 has a quoted field"),
+    "a text without end": (
+        f"{HEADER}{'a' * (MOST_CHARACTERS + 1)},1\n", {}, ": line 2 has a field of over 131072 char"
+    ),
     "zero byte": (f"{HEADER}a\x00,1\n", {}, ": line 2 holds a zero byte"),
     "UTF-16 without mark": (f"{HEADER}a,1\n".encode("utf-16-le"), {}, ": line 1 holds a zero byte"),
     "UTF-16 cut": (f"{HEADER}a,1\n".encode("utf-16")[:-1], {}, ": line 2 is not utf-16"),
@@ -291,10 +296,10 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path: Path) -> No
 
 def test_one_class_only_is_readable_but_not_for_training(tmp_path: Path) -> None:
     tweets = read(tmp_path, f"{HEADER}a,1\nb,1\n")
-    with pytest.raises(ValueError, match="all 2 tweets, from line 2 on, have the label '1'"):
+    with pytest.raises(ValueError, match=r"has one label only, '1' \(2 tweets from line 2 on\)"):
         tweets.require_two_classes()
     read(tmp_path, f"{HEADER}a,1\nb,0\n").require_two_classes()
-    with pytest.raises(ValueError, match="have the label 'b'"):
+    with pytest.raises(ValueError, match="has one label only, 'b'"):
         read(tmp_path, f"{HEADER}a,b\n", label_names=("a", "b")).require_two_classes()
 
 
@@ -385,13 +390,13 @@ def test_the_command_shows_classes_repeats_and_what_cleaning_does(tmp_path: Path
         "  2 classes: anti: 1 (33.3%), pro: 2 (66.7%)\n"
         "  characters: 4 (p50), 4 (p90), 16 (max)\n"
         "  repeated tweets: 2 (in the file more than once): line 2, 3\n"
-        "  1 texts are changed by cleaning\n"
+        "  cleaning changes 1 text\n"
         "  line 4\n    'no http://t.co/x'\n    'no http'\n"
         f"{dev}\n  2 tweets, text in 'text', label in 'label'\n"
         "  2 classes: anti: 1 (50.0%), pro: 1 (50.0%)\n"
         "  characters: 4 (p50), 4 (p90), 11 (max)\n"
         f"  1 also stand in {train}: line 3\n"
-        "  1 texts are changed by cleaning\n"
+        "  cleaning changes 1 text\n"
         "  line 2\n    'maybe @anna'\n    'maybe @user'\n"
     )
 

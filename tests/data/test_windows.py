@@ -594,7 +594,7 @@ def test_the_inspector_adds_up_a_file(files: list[str], capsys: pytest.CaptureFi
     assert shown[:3] == [
         "6 questions, 2 of them impossible",
         "2 contexts, 10 tokens",
-        "12 windows; 5 questions have several",
+        "12 windows; several for 5 questions",
     ]
     assert shown[3] == (
         "101 tokens in all windows; a window has 8 (p50), 9 (p90), 9 (max); 50.0% have --max-length"

@@ -28,20 +28,31 @@ def test_a_byte_order_mark_line_ends_and_a_space_at_the_end_are_no_part_of_a_vec
     assert vectors.values[1:3].tolist() == [[1, 2], [3, 4]]
 
 
+def test_the_first_word_may_hold_spaces_and_word2vecs_first_line_is_read(tmp_path):
+    for content in (". . 1 2\na 3 4\n", "2 2\n. . 1 2\na 3 4\n", "2 2 \r\n. . 1 2\r\na 3 4"):
+        vectors = read(tmp_path, content)
+        assert vectors.lines == 2
+        assert vectors.values[[1, 4]].tolist() == [[3, 4], [1, 2]]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("", "glove.txt is empty"),
+        ("", "glove.txt holds no word"),
+        ("2 3\n", "glove.txt holds no word"),
         ("a\nb 1\n", "line 1 has 0 numbers"),
-        ("400000 50\na 1 2\n", "line 1 is the first line of a word2vec file"),
-        ("a 1 2\nb 1\n", "line 2 has 1 numbers, expected 2 as on line 1"),
+        ("400000 50\na 1 2\n", "line 1 promises 50 numbers a word, line 2 has 2"),
+        ("3 2\na 1 2\nb 1 2\n", "line 1 promises 3 words, but there are 2"),
+        ("a 1 x 2\n", "line 1 has 'x' where a number is expected"),
+        ("a 1 2 x\n", "line 1 has 'x' where a number is expected"),
+        ("a 1 2\nb 1\n", "line 2 has 1 number, expected 2 as on the first"),
         ("a 1 2\nb 1 2 3\n", "line 2 has 3 numbers, expected 2"),
         ("a 1 2\n\nb 1 2\n", "line 2 has 0 numbers"),
         ("a 1 2\nb 1 x\n", "line 2 has 'x' where a number is expected"),
         ("a 1 2\nother 1 x\n", "line 2 has 'x'"),
         ("a 1 2\nb 1 nan\n", "line 2 has 'nan'"),
         ("a 1 2\nb 1 1_0\n", "line 2 has '1_0'"),
-        ("a 1 2\nb 1\t2\n", "line 2 has 1 numbers"),
+        ("a 1 2\nb 1\t2\n", "line 2 has 1 number"),
         ("a 1 2\nb  1 2\n", "line 2 has two spaces side by side"),
         ("a 1 2\nb 1  2\n", "line 2 has"),
         ("a 1 2\nb 1 1e999\n", "line 2 has a number beyond 10000 in the vector of 'b'"),

@@ -1,11 +1,18 @@
 """A classifier's pictures name every class, cover no curve, and are skipped without matplotlib."""
 
+import doctest
 import sys
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 
+import eval.class_names
+import eval.class_plots
 from eval.class_curves import precision_recall_curves, reliability, roc_curves
+from eval.class_names import LONGEST, short_names
 from eval.class_plots import (
     _style,
     confusion_picture,
@@ -89,6 +96,61 @@ def test_no_legend_covers_the_axes_and_no_two_classes_look_alike(
         assert not axes.shrunk(0.999, 0.999).overlaps(legend)
     looks = [tuple(map(str, _style(number).values())) for number in range(24)]
     assert len(set(looks)) == 24
+
+
+def test_the_worked_examples_of_names_hold():
+    assert doctest.testmod(eval.class_names).failed == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"the_same_long_beginning_of_a_name_{i}_and_the_same_long_end_of_it" for i in range(12)],
+        [f"{'a' * 30}{i}{'b' * 30}{j}{'c' * 30}" for i in "12" for j in "12"],
+        ["", " ", "a" * 99, "a" * 98, "a" * 30 + "b" * 69, "a  b", "a b"],
+    ],
+)
+def test_long_names_fit_and_differ(names):
+    short = short_names(names)
+    assert len(set(short)) == len(names) and max(map(len, short)) <= LONGEST
+
+
+def font_of(letters, path):
+    """A font that has a square for each of some letters, known to matplotlib from now on."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0))
+    for corner in ((100, 800), (900, 800), (900, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    square = pen.glyph()
+    built = FontBuilder(1000)
+    built.setupGlyphOrder([".notdef", "square"])
+    built.setupCharacterMap({ord(letter): "square" for letter in letters})
+    built.setupGlyf({".notdef": square, "square": square})
+    built.setupHorizontalMetrics({".notdef": (1000, 0), "square": (1000, 0)})
+    built.setupHorizontalHeader(ascent=800, descent=-200)
+    built.setupNameTable({"familyName": "Squares Sans", "styleName": "Regular"})
+    built.setupOS2()
+    built.setupPost()
+    built.save(path)
+    font_manager.fontManager.addfont(path)
+
+
+CHINESE = ["中立", "反对疫苗", "pro"]
+
+
+@pytest.mark.parametrize(("lacks", "shown"), [("", CHINESE), ("疫", ["中立", "class 1", "pro"])])
+def test_names_are_drawn_in_a_font_that_has_them_or_by_number_with_a_line(
+    tmp_path, saved, monkeypatch, capsys, recwarn, lacks, shown  # noqa: F811
+):  # fmt: skip
+    known = [f for f in font_manager.fontManager.ttflist if f.name.startswith(("DejaVu", "Last"))]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", known)
+    font_of(set("".join(CHINESE)) - set(lacks), tmp_path / "squares.ttf")
+    drawn = eval.class_plots.draw_all(*make(3), CHINESE, tmp_path)
+    assert len(drawn) == 4 and not list(recwarn)  # of a glyph that is missing
+    assert [label.get_text() for label in saved[2].axes[0].get_yticklabels()] == shown
+    line = "in the pictures class 1 is 反对疫苗, since no installed font has all their characters\n"
+    assert capsys.readouterr().err == (line if lacks else "")
 
 
 def test_without_matplotlib_one_line_names_each_picture_that_was_skipped(

@@ -57,6 +57,19 @@ def test_a_model_type_that_is_no_text_is_one_sentence(tmp_path):
         load_classifier(str(tmp_path), torch.device("cpu"))
 
 
+def test_a_file_of_one_class_says_which_scores_have_no_value(files, run, tmp_path):  # noqa: F811
+    one = tmp_path / "one.csv"
+    one.write_text("tweet,label\nanna green,pro\nthe old river,pro\n")
+    status, output, errors = classify(run, one, tmp_path / "out")
+    assert status == 0, errors
+    told = [line for line in output.splitlines() if line.startswith("absent classes: 2 of 3 (")]
+    assert len(told) == 1 and told[0].endswith(": anti, neutral")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_bytes())
+    assert metrics["macro_roc_auc"] is None
+    curves = {name: rates["average_precision"] for name, rates in metrics["per_class"].items()}
+    assert curves == {"anti": None, "neutral": None, "pro": metrics["macro_average_precision"]}
+
+
 def test_what_cannot_be_scored_is_one_sentence(files, run, tmp_path):  # noqa: F811
     other = tmp_path / "other.csv"
     other.write_text("tweet,label\none,pro\ntwo,contra\n")
@@ -65,6 +78,7 @@ def test_what_cannot_be_scored_is_one_sentence(files, run, tmp_path):  # noqa: F
         (run, other, tmp_path / "out", "line 3 has the label 'contra'"),
         (run, dev, run, "is a run folder, whose own scores lie there"),
         (run, dev, run / "best" / "new", "is a run folder, whose own scores lie there, or in one"),
+        ("softmax", dev, tmp_path / "out", "name the run folder of a train.classify --model soft"),
         ("embedded", dev, tmp_path / "out", "has no classifier_settings.json"),
         (run, tmp_path / "none.csv", tmp_path / "out", "none.csv"),
     ):

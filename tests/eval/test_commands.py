@@ -68,10 +68,10 @@ def test_the_windows_that_are_shown_are_those_that_are_predicted(
     data = write_squad(tmp_path / "data.json", *questions, context=context)
     status, said, errors = predict(str(folder), data, tmp_path / "out", *flags)
     assert status == 0, errors
-    wanted = said.split(" windows answered")[0].removeprefix("3 questions in ")
+    wanted = said.split(" answered")[0].removeprefix("3 questions in ")
     status, shown, errors = forked("data.windows", data, "--model", folder, *flags)
     assert status == 0, errors
-    assert f"\n  {wanted} windows; 3 questions have several\n" in shown
+    assert f"\n  {wanted}; several for 3 questions\n" in shown
     length, step = (16, "step 4") if flags else (24, "stride 8") if settings else (40, "stride 13")
     assert shown.startswith(f"windows of {folder}: at most {length} tokens, {step}\n")
 
@@ -303,7 +303,7 @@ def test_without_the_null_answer_and_without_an_answerable_question_nothing_is_s
         {"id": "q", "question": "who ?", "answers": [], "is_impossible": True},
     )
     status, output, errors = predict(model, data, tmp_path / "out", "--no-null-answer")
-    assert status == 0 and output.startswith("1 questions in 1 windows answered")
+    assert status == 0 and output.startswith("1 question in 1 window answered")
     assert errors == (
         f"warning: {data} has no question with an answer, so with --no-null-answer nothing is "
         "scored\n"

@@ -120,6 +120,16 @@ def test_seeds_are_one_row_with_mean_deviation_and_difference_in_pooled_deviatio
     assert [row["mcnemar_p"] for row in each] == [None, 1, 0.5, 0.5, 0.25]
 
 
+def test_seeds_whose_names_have_nothing_in_common_are_called_by_the_first(tmp_path):
+    folders = [
+        write_classify_run(tmp_path / name, RIGHT, BETTER, seed=seed, lr=lr)
+        for name, seed, lr in (("one", 1, 0.1), ("other", 2, 0.1), ("*", 1, 0.2), ("x", 2, 0.2))
+    ]
+    found = compared(tmp_path, *folders)[1]["rows"]
+    assert [row["run"] for row in found] == ["o*", "* ..."]
+    assert "| \\* ... |" in compare(*folders, "--markdown")[1]
+
+
 def test_only_seeds_are_grouped_and_say_so(tmp_path):
     runs = seeds(tmp_path, "run", BETTER, WORSE)
     status, output, _ = compare(*runs)
@@ -565,6 +575,38 @@ def test_what_cannot_be_compared_is_one_sentence(pair, tmp_path):
         assert sentence in errors
 
 
+def with_probabilities(run, **changes):
+    """A run of classes a and b whose texts have probabilities, those of line 3 with changes."""
+    path = run / "predictions.json"
+    predictions = json.loads(path.read_bytes())
+    for entry in predictions.values():
+        entry["probabilities"] = {c: 0.75 if c == entry["predicted"] else 0.25 for c in "ab"}
+    predictions["3"]["probabilities"].update(changes)
+    write_json(path, predictions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"a": 0.752}, "line 3 has probabilities with sum 1.002 and least value 0.25, expected"),
+        ({"a": 1.25, "b": -0.25}, "line 3 has probabilities with sum 1 and least value -0.25"),
+        ({"a": 0.25, "b": 0.75}, "line 3 has 'a' as predicted, but another class has the highest"),
+        ({"c": 0.0}, "line 3 has probabilities of 'a', 'b', 'c', expected 'a', 'b'; the file is"),
+        ({"a": None}, "is not what train.classify writes (TypeError"),
+    ],
+)
+def test_probabilities_that_are_none_are_one_sentence_with_file_and_line(pair, changes, sentence):
+    with_probabilities(pair[0], **changes)
+    status, output, errors = compare(*pair)
+    assert (status, output) == (2, "") and len(errors.splitlines()) == 1
+    assert str(pair[0] / "predictions.json") in errors and sentence in errors
+
+
+def test_probabilities_may_be_rounded(pair):
+    with_probabilities(pair[0], a=0.7505)
+    assert compare(*pair)[0] == 0
+
+
 def damaged(file, change):
     def damage(run):
         path = run / file
@@ -605,6 +647,7 @@ def places(value, path=()):
 
 def test_no_value_of_another_kind_is_met_unprepared(pair, tmp_path, capsys):
     one, met = pair[0], 0
+    with_probabilities(one)
     for file in ("options.json", "env.json", "metrics.json", "predictions.json", "log.jsonl"):
         whole = (one / file).read_text()
         lines = whole.splitlines() if file == "log.jsonl" else [whole]

@@ -374,7 +374,7 @@ def test_missing_predictions_are_named_and_refused(tmp_path, capsys):
 def test_predictions_for_other_questions_are_told_of_and_do_not_count(tmp_path, capsys):
     gold = squad_file(tmp_path, {"q": ["cat"]})
     predictions = json_file(tmp_path, "p.json", {"r": "dog", "q": "cat", "s\n": ""})
-    told = r"p\.json has 2 predictions .* not in .*data\.json \(the first is r\); they do not count"
+    told = r"p\.json has 2 predictions .* not in .*data\.json \(the first is r\); not counted"
     with pytest.warns(UserWarning, match=told):
         assert main([gold, predictions]) == 0
     assert json.loads(capsys.readouterr().out)["total"] == 1
@@ -400,7 +400,7 @@ def test_without_the_null_answer_an_empty_one_is_wrong_and_counted(tmp_path, cap
     gold = squad_file(tmp_path, {"q": ["cat"], "r": [], "s": ["dog"], "t": ["cow"]})
     predictions = json_file(tmp_path, "p.json", {"q": "cat", "r": "", "s": "", "t": "", "u": ""})
     told = r'p\.json answers "" to 2 of the 3 questions .* is s\); .* made with the null answer on'
-    other = r"p\.json has 1 predictions .* not in .*data\.json \(the first is u\)"
+    other = r"p\.json has 1 prediction .* not in .*data\.json \(the first is u\)"
     with pytest.warns(UserWarning, match=told), pytest.warns(UserWarning, match=other):
         assert main([gold, predictions, "--no-null-answer"]) == 0
     metrics = json.loads(capsys.readouterr().out)
@@ -441,7 +441,7 @@ def test_without_the_null_answer_the_figures_are_those_of_the_answerable_questio
 def test_a_question_that_the_data_has_twice_counts_once_with_its_last_golds(tmp_path, capsys):
     qas = [{"id": "q", "answers": [{"text": text}]} for text in ("cat", "dog", "cow")]
     data = json_file(tmp_path, "data.json", {"data": [{"paragraphs": [{"qas": qas}]}]})
-    with pytest.warns(UserWarning, match=r"data\.json has 1 ids more than once .* is q\)"):
+    with pytest.warns(UserWarning, match=r"data\.json has 1 id more than once .* is q\)"):
         assert main([data, json_file(tmp_path, "p.json", {"q": "cow"})]) == 0
     scored = json.loads(capsys.readouterr().out)
     assert (scored["total"], scored["exact"]) == (1, 100.0)

@@ -134,7 +134,7 @@ def test_a_flag_is_checked_beside_the_values_that_count_a_baselines_or_a_saved_r
         ("--model birnn --revision main", "--revision does nothing for --model birnn"),
         ("--model softmax --vectors v.txt", "--vectors does nothing for softmax, only for --model"),
         ("--model feedforward --cell gru", "--cell does nothing for feedforward, only for --model"),
-        ("--model feedforward --no-skip", "--skip does nothing for feedforward"),
+        ("--model feedforward --no-skip", "--no-skip does nothing for feedforward"),
         ("--min-texts 2", "--min-texts does nothing for BERT"),
         ("--model birnn --ngrams 2", "--ngrams does nothing for birnn"),
         ("--model softmax --ngrams 6", "--ngrams is 6, expected 1 to 5"),

@@ -135,6 +135,13 @@ def test_it_learns_and_leaves_model_scores_predictions_card_and_pictures(files, 
     # not 80: the model has 40 positions
     settings = eval.classifier.ClassifierSettings.from_folder(run / "best")
     assert settings.max_length == 40
+    status, output, errors = forked(
+        "train.classify", "--resume", "--output-dir", run, "--pictures", "svg"
+    )
+    assert status == 0, errors  # the run is finished; its pictures are drawn in another format
+    for name in ("training", "roc", "precision_recall", "confusion", "reliability"):
+        assert (run / f"{name}.svg").read_bytes().startswith(b"<?xml")
+        assert f"{name}.svg" in output
     again = [*more[:1], "1", *more[2:], "--overwrite"]
     assert run_command(arguments(files, run, *again)) == 0  # every file in it is known as a run's
 

@@ -487,8 +487,8 @@ def test_contexts_seen_in_training_are_told(tmp_path: Path) -> None:
     status, said, _ = forked("train.matrix", *arguments(config, tmp_path / "out", "--dry-run"))
     assert status == 0
     assert (
-        "contamination: held's dev part shares 4 contexts with squad's training part; 4 of its 5 "
-        "questions are about them\n"
+        "contamination: held's dev part shares 4 contexts with squad's training part; questions "
+        "about them: 4 of 5\n"
     ) in said
 
 
@@ -526,6 +526,7 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
         ("lr = 3e-3", "lr_ = 3e-3", "settings has the unknown key 'lr_'; did you mean lr?"),
         ("lr = 1e-3", "leaning = 1", "sets.nq.settings has the unknown key 'leaning'; it may have"),
         ("epochs = 1", "seed = 1", "settings has the unknown key 'seed'; leave it to the rest"),
+        ('"squad/model"', '"none"', "from_scratch is 'none', but "),
         ("dev_share", "dev_shares", "sets.nq has the unknown key 'dev_shares'; did you mean dev_"),
         ("lr = 1e-3", "lr = -1", "the settings of nq: --lr is -1.0, expected more than 0"),
         ("lr = 3e-3", 'lr = "x"', "settings.lr is 'x', expected a number"),
@@ -595,7 +596,8 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
     ("words", "said"),
     [
         (("--output-dir", str(Path(__file__) / "out")), "test_matrix.py is a file; give another"),
-        (("--only", "squad"), "--only squad is no pair of sets, expected as in squad:nq"),
+        (("--only", "squad"), "--only has 'squad', which is no pair of sets, expected as in squad"),
+        (("--only", ""), "--only has '', which is no pair of sets, expected as in squad:nq"),
         (("--only", "squat:nq"), "--only squat:nq: no set 'squat' is trained on; did you mean squ"),
         (("--only", "held:nq"), "--only held:nq: no set 'held' is trained on; there are squad, nq"),
         (("--only", "squad:x*"), "--only squad:x*: no set 'x*' is answered; there are squad, nq,"),
@@ -606,6 +608,7 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
             "device 'foo' is not available; this machine has: cpu:0",
         ),
         (("again.toml",), "train.matrix takes one config, got 2"),
+        (("--only", "squad : nq,nq:x"), "--only nq:x: no set 'x' is answered; there are squad"),
         (("--onyl", "a:b"), "unknown flag --onyl; did you mean --only?"),
     ],
 )

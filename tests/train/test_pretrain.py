@@ -552,7 +552,7 @@ def change_config(copy):
         (change_text, [], "tokens_sha256"),
         (change_config, [], "model_sha256"),
         (None, ["--lr", "0.5"], "--lr 0.01 -> 0.5"),
-        (None, ["--whole-word"], "--whole-word False -> True"),
+        (None, ["--whole-word"], "--no-whole-word -> --whole-word"),
         (None, ["other-text"], "--texts"),
     ],
 )

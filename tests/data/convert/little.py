@@ -59,7 +59,7 @@ def simplified(identifier: int, *annotations: dict[str, Any]) -> dict[str, Any]:
 
 
 def original(record: dict[str, Any]) -> dict[str, Any]:
-    """The same record in the original layout."""
+    """The same record in the original layout, as documented; no authentic sample is at hand."""
     record = dict(record)
     tokens = record.pop("document_text").split(" ")
     record["document_html"] = " ".join(tokens)

@@ -170,8 +170,47 @@ def test_a_question_repeated_word_for_word_is_kept_once(shards: Path) -> None:
     assert status == 0 and ": 45 of 47 questions kept" in output.splitlines()[0]
     audit = audit_of(out)
     assert audit["records"]["repeated"] == 2 and audit["records"]["read"] == 47
+    (entry,) = audit["repeated"].values()
+    file = "nq-train-03.jsonl.gz"
+    examples = [{"id": "8", "file": file, "line": 1}, {"id": "0", "file": file, "line": 2}]
+    assert entry == {"count": 2, "examples": examples}
+    assert "  2 repeated\n    2 word for word as before, kept once: 8, 0\n" in output
     assert audit["records"]["kept"] == 45 == len(read_squad(out).examples)
     assert [source["kept"] for source in audit["inputs"]] == [40, 3, 1, 1]
+
+
+def test_questions_without_told_answers_are_not_mixed_with_others(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "page").write_text("Anna Berg built it.")
+    answer = {"Value": "Anna", "Aliases": [], "NormalizedAliases": []}
+    files = []
+    for name, more in (("dev", {"Answer": answer}), ("test", {})):
+        pages = [{"Filename": "page", "Title": "t"}]
+        record = {"QuestionId": name, "Question": "Who?", "SearchResults": pages, **more}
+        files.append(write_json(tmp_path / f"{name}.json", {"Data": [record]}))
+    words = ("--evidence", tmp_path, "--out", tmp_path / "out.json")
+    status, _, errors = convert("triviaqa", *files, *words)
+    assert status == 2 and errors.splitlines()[-1] == (
+        "error: 1 of the 2 questions come without their answers (a test set: test.json), and "
+        "beside the others they would be taken for impossible; convert them apart"
+    )
+    assert convert("triviaqa", files[1], *words)[0] == 0
+
+
+def test_a_device_is_not_replaced_by_the_output(shards: Path) -> None:
+    for name in ("out.json", "made.audit.json"):  # the output, and its audit
+        pipe = shards.parent / name
+        os.mkfifo(pipe)
+        status, _, errors = convert("nq", shards, "--out", str(pipe).replace(".audit", ""))
+        assert status == 2 and errors == f"error: --out {pipe} is a pipe or a device; name a file\n"
+        assert pipe.is_fifo() and not list(shards.parent.glob(".*.parts"))
+
+
+def test_an_empty_name_is_not_the_folder_where_we_are(shards: Path) -> None:
+    status, _, errors = convert("nq", "", "--out", shards.parent / "out.json")
+    assert status == 2 and errors.startswith("error: an input has an empty name")
+    status, _, errors = convert("nq", shards, "--out=")
+    assert status == 2 and errors.startswith("error: --out, which is empty, is no file in a folder")
 
 
 def test_an_id_with_two_contents_is_refused_with_both_places(shards: Path) -> None:

@@ -1,4 +1,6 @@
-"""Natural Questions: both layouts, agreement of annotators, spans, what becomes impossible."""
+"""Natural Questions: both layouts, agreement of annotators, spans, what becomes impossible.
+
+All records are made here (little.py); of the original layout there is no authentic sample."""
 
 from pathlib import Path
 from typing import Any

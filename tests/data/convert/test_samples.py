@@ -71,6 +71,19 @@ def test_every_record_of_the_samples_is_accounted_for(
         assert found[identifier] == expected, identifier
 
 
+def test_a_test_set_is_not_mixed_with_questions_whose_answers_are_told(
+    real_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    words = ("triviaqa", real_data / "qa" / "triviaqa" / "qa", "--out", out)
+    status, _, errors = forked("data.convert", *words)
+    assert status == 2 and not out.exists()
+    assert errors.splitlines()[-1].startswith(
+        "error: 6 of the 19 questions come without their answers (a test set: "
+        "web-test-without-answers.json, wikipedia-test-without-answers.json)"
+    )
+
+
 STORY = "42d01e187213e86f5fe617fe32e716ff7fa3afc4"
 SECTION = "C_5ab583f64dbb47b995cf59328ea0af43_1"
 PLACES = {
