@@ -257,7 +257,8 @@ def run_command(
     open_streams()
     if outlives_readers:
         outlive_readers()
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    answers_sigterm = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if answers_sigterm:
         signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         for word in argv:
@@ -271,6 +272,8 @@ def run_command(
     except BrokenPipeError:  # the reader (`| head`) has left
         status = 0
     except BaseException as error:
+        if signal.getsignal(signal.SIGTERM) is _on_sigterm:  # it ends already, and says why
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         known = explain(error)
         if known is None:  # a mistake of our own: with its traceback, and status 1
             raise
@@ -283,7 +286,7 @@ def run_command(
             else:
                 print(line, file=sys.stderr)
     finally:
-        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        if answers_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     mute_broken()  # else the interpreter would complain, and leave with 120
     sys.exit(status)

@@ -305,3 +305,22 @@ def test_a_warning_is_one_line_without_our_source() -> None:
     with started("warn") as process:
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (0, "", "warning: the clock is slow\n")
+
+
+def test_sigterm_while_an_error_is_told_changes_neither_line_nor_status(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def told(error: BaseException) -> tuple[str, int]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "error: the first reason", 6
+
+    def fail(argv: list[str]) -> int:
+        raise ValueError
+
+    monkeypatch.setattr("data.command.explain", told)
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(SystemExit) as leaving:
+        run_command(fail)
+    assert leaving.value.code == 6
+    assert capfd.readouterr().err == "error: the first reason\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
