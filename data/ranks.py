@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.command import UsageError
@@ -48,6 +48,7 @@ class Ranks:
         breakable: whether KeyboardInterrupt may be raised here: one rank alone must not leave
             what it does with others, only the part of `together` that is its own.
         break_asked: makes the next such part end as it begins.
+        gpu_group: NCCL's, of tensors on GPUs; None where these are on CPUs.
     """
 
     rank: int = 0
@@ -56,8 +57,8 @@ class Ranks:
     local_size: int = 1
     breakable: bool = True
     break_asked: bool = False
+    gpu_group: "dist.ProcessGroup | None" = None
     _store: Any = None  # torchrun's own (a dist.Store): it lives as long as torchrun
-    _group: "dist.ProcessGroup | None" = field(default=None, repr=False)  # of GPU tensors
 
     @property
     def is_first(self) -> bool:
@@ -181,7 +182,7 @@ class Ranks:
 
             torch.cuda.set_device(device)
             with self._linked():
-                self._group = dist.new_group(backend="nccl", timeout=_seconds(SILENCE_SECONDS))
+                self.gpu_group = dist.new_group(backend="nccl", timeout=_seconds(SILENCE_SECONDS))
 
     def start_sum(self, tensor: "torch.Tensor") -> Callable[[], None]:
         """Begin to add a tensor up over all ranks, in place; the function returned waits for it.
@@ -191,7 +192,7 @@ class Ranks:
         import torch.distributed as dist
 
         with self._linked():
-            work = dist.all_reduce(tensor, group=self._group, async_op=True)
+            work = dist.all_reduce(tensor, group=self.gpu_group, async_op=True)
 
         def wait() -> None:
             with self._linked():
@@ -209,7 +210,7 @@ class Ranks:
         import torch.distributed as dist
 
         with self._linked():
-            dist.all_gather(list(rows.unbind()), row, group=self._group)
+            dist.all_gather(list(rows.unbind()), row, group=self.gpu_group)
             made: list[list[float]] = rows.tolist()
         return made
 
@@ -221,7 +222,7 @@ class Ranks:
 
         with self._linked():
             for tensor in tensors:
-                dist.broadcast(tensor, 0, group=self._group)
+                dist.broadcast(tensor, 0, group=self.gpu_group)
 
     @contextlib.contextmanager
     def _linked(self) -> Iterator[None]:

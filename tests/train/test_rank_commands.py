@@ -174,10 +174,10 @@ def test_gpus_are_one_to_a_rank():
             choose(name, gpus)
 
 
-def test_a_command_of_one_process_refuses_torchrun(files, tmp_path):
-    environment = Torchrun().environment(0, 2)
-    words = ["--model", "x", "--data-file", "y", "--output-dir", tmp_path / "out"]
-    status, _, errors = forked("eval.classify", *words, environment=environment)
+@pytest.mark.parametrize("command", ["eval.classify", "train.matrix"])
+def test_a_command_of_one_process_refuses_torchrun(tmp_path, command):
+    environment = Torchrun().environment(0, 1)
+    status, _, errors = forked(command, "--output-dir", tmp_path / "out", environment=environment)
     assert status == 2 and "this command works in one process" in errors
 
 

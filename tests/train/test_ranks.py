@@ -243,6 +243,18 @@ def test_an_overwriting_group_that_is_restarted_does_not_overwrite_itself(
     assert result(run) == undisturbed
 
 
+def test_a_single_rank_is_restarted_as_several_are(files, tmp_path):
+    prepare = at_call(train.loop, "seed_update", 5, kill_self)
+    launch, whole, run = Torchrun(), tmp_path / "whole", tmp_path / "run"
+    assert forked("train.squad", *little_arguments(files / "short", whole, *SHORT))[0] == 0
+    words = little_arguments(files / "short", run, *SHORT)
+    assert launch.run(1, words, lambda rank: prepare()) == [-signal.SIGKILL]
+    launch.restarts += 1
+    assert launch.run(1, words) == [0]
+    assert lines(run, "update")[:-1] and len(lines(run, "update")) == len(lines(whole, "update"))
+    assert result(run)[1] == result(whole)[1]
+
+
 def test_the_minutes_count_from_the_first_start(files, tmp_path):
     words = little_arguments(files / "short", tmp_path / "run", *SHORT, "--max-minutes", "0.1")
     launch = Torchrun()
