@@ -302,8 +302,8 @@ def test_an_evaluation_without_numbers_stops_the_run_with_status_3(tmp_path, mon
     write_little(tmp_path)
     run = tmp_path / "run"
 
-    def predict(*anything):
-        logits = predict_logits(*anything)
+    def predict(*anything, **more):
+        logits = predict_logits(*anything, **more)
         return logits._replace(**{spoilt: getattr(logits, spoilt) * math.nan})
 
     monkeypatch.setattr("eval.answerer.predict_logits", predict)
