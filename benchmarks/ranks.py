@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from data.ranks import Ranks, joined_ranks
+from data.ranks import Ranks
+from data.torchrun import joined_ranks
 from minibert.config import BertConfig
 from minibert.device import choose_device
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
