@@ -293,9 +293,9 @@ def run_command(
 
 
 def _require_one_process() -> None:
-    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+    if {"TORCHELASTIC_RUN_ID", "WORLD_SIZE"} <= os.environ.keys():
         raise UsageError(
-            "this command works in one process; start it with python -m, not with torchrun (if "
+            "this command works in one process; start it with python -m in place of torchrun (if "
             "there is none, `unset WORLD_SIZE`)"
         )
 

@@ -3,20 +3,16 @@ same with nobody else.
 
     torchrun --nproc-per-node 8 -m train.squad --amp
 
-The ranks meet at the address that torchrun names and speak gloo (TCP) with each other; tensors of a
-GPU travel over NCCL. torch is imported only where there are others.
+They meet in data/torchrun.py, and speak gloo (TCP) with each other; tensors of a GPU travel over
+NCCL. torch is imported only where there are others.
 """
 
 import contextlib
 import json
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data.command import UsageError
 from data.failures import EXIT_INTERRUPTED, EXIT_RANKS, CommandError, explain
 
 if TYPE_CHECKING:
@@ -26,12 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MEETING_SECONDS = 300.0  # until all ranks have come; torchrun starts them at the same time
-REACHING_SECONDS = 20.0  # until torchrun, which is there before its ranks, has answered
 # A rank that ends is noticed at once, by its closed connections. Only one that neither ends nor
 # answers takes so long: others may have to wait for a slow disk, or for a text that one tokenizes.
 SILENCE_SECONDS = 1800.0
-NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(eq=False)
@@ -48,6 +41,8 @@ class Ranks:
         breakable: whether KeyboardInterrupt may be raised here: one rank alone must not leave
             what it does with others, only the part of `together` that is its own.
         break_asked: makes the next such part end as it begins.
+        gpu_group: NCCL's, of tensors on GPUs; None where these are on CPUs.
+        store: torchrun's own (a dist.Store), which lives as long as torchrun; None without it.
     """
 
     rank: int = 0
@@ -56,8 +51,8 @@ class Ranks:
     local_size: int = 1
     breakable: bool = True
     break_asked: bool = False
-    _store: Any = None  # torchrun's own (a dist.Store): it lives as long as torchrun
-    _group: "dist.ProcessGroup | None" = field(default=None, repr=False)  # of GPU tensors
+    gpu_group: "dist.ProcessGroup | None" = None
+    store: Any = None
 
     @property
     def is_first(self) -> bool:
@@ -86,7 +81,7 @@ class Ranks:
         import torch.distributed as dist
 
         content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        with self._linked():
+        with self.linked():
             sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
             dist.all_gather(sizes, torch.tensor([len(content)]))
             longest = max(int(size) for size in sizes)
@@ -107,7 +102,7 @@ class Ranks:
         import torch.distributed as dist
 
         said = torch.tensor([int(flag)])
-        with self._linked():
+        with self.linked():
             dist.all_reduce(said, dist.ReduceOp.MAX)
         return bool(said)
 
@@ -170,7 +165,7 @@ class Ranks:
         import torch.distributed as dist
 
         bits = array.view(np.int64 if array.itemsize == 8 else np.int32)
-        with self._linked():
+        with self.linked():
             dist.all_reduce(torch.from_numpy(bits))
 
     def use(self, device: "torch.device") -> None:
@@ -180,8 +175,8 @@ class Ranks:
             import torch.distributed as dist
 
             torch.cuda.set_device(device)
-            with self._linked():
-                self._group = dist.new_group(backend="nccl", timeout=_seconds(SILENCE_SECONDS))
+            with self.linked():
+                self.gpu_group = dist.new_group(backend="nccl", timeout=seconds(SILENCE_SECONDS))
 
     def start_sum(self, tensor: "torch.Tensor") -> Callable[[], None]:
         """Begin to add a tensor up over all ranks, in place; the function returned waits for it.
@@ -190,11 +185,11 @@ class Ranks:
         """
         import torch.distributed as dist
 
-        with self._linked():
-            work = dist.all_reduce(tensor, group=self._group, async_op=True)
+        with self.linked():
+            work = dist.all_reduce(tensor, group=self.gpu_group, async_op=True)
 
         def wait() -> None:
-            with self._linked():
+            with self.linked():
                 work.wait()
 
         return wait
@@ -208,12 +203,12 @@ class Ranks:
         """
         import torch.distributed as dist
 
-        with self._linked():
-            dist.all_gather(list(rows.unbind()), row, group=self._group)
+        with self.linked():
+            dist.all_gather(list(rows.unbind()), row, group=self.gpu_group)
 
     def read(self, rows: "torch.Tensor") -> list[list[float]]:
         """What `collect` has put together, on the host, which waits for it."""
-        with self._linked():
+        with self.linked():
             made: list[list[float]] = rows.tolist()
         return made
 
@@ -223,12 +218,12 @@ class Ranks:
             return
         import torch.distributed as dist
 
-        with self._linked():
+        with self.linked():
             for tensor in tensors:
-                dist.broadcast(tensor, 0, group=self._group)
+                dist.broadcast(tensor, 0, group=self.gpu_group)
 
     @contextlib.contextmanager
-    def _linked(self) -> Iterator[None]:
+    def linked(self) -> Iterator[None]:
         """A block in which another rank may be missed.
 
         Raises:
@@ -248,140 +243,17 @@ class Ranks:
 
     def remember(self, name: str, value: str) -> None:
         """Keep a text for the ranks that the same torchrun may start after these."""
-        if self._store is not None:
-            self._store.set(f"minibert/{name}", value)
+        if self.store is not None:
+            self.store.set(f"minibert/{name}", value)
 
     def recall(self, name: str) -> str | None:
         """What ranks before these, of the same torchrun, have kept; None without."""
-        if self._store is None or not self._store.check([f"minibert/{name}"]):
+        if self.store is None or not self.store.check([f"minibert/{name}"]):
             return None
-        return str(self._store.get(f"minibert/{name}").decode())
+        return str(self.store.get(f"minibert/{name}").decode())
 
 
 ALONE = Ranks()
-
-
-@contextlib.contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """Find the other ranks that torchrun has started; without torchrun there are none.
-
-    In the block only the first rank prints; what ends another one is said behind it, by
-    `run_command`.
-
-    Raises:
-        UsageError: an environment that was left behind, or ranks that do not come.
-    """
-    if "WORLD_SIZE" not in os.environ:
-        yield ALONE
-        return
-    ranks = _meet(_numbers())
-    with contextlib.ExitStack() as silence:
-        if not ranks.is_first:
-            nothing = silence.enter_context(open(os.devnull, "w"))
-            silence.enter_context(contextlib.redirect_stdout(nothing))
-            silence.enter_context(contextlib.redirect_stderr(nothing))
-        yield ranks
-    if ranks.size > 1:  # not after an error: others may be gone, and NCCL would wait for them
-        import torch.distributed as dist
-
-        dist.destroy_process_group()
-
-
-def _numbers() -> dict[str, str]:
-    """What torchrun says of this process.
-
-    Raises:
-        UsageError: parts of it are missing or no numbers.
-    """
-    given = {name: os.environ.get(name, "") for name in NEEDED}
-    wrong = [n for n, v in given.items() if not v or (n != "MASTER_ADDR" and not v.isdecimal())]
-    if wrong or not 0 <= int(given["RANK"]) < int(given["WORLD_SIZE"]):
-        raise UsageError(
-            f"WORLD_SIZE is {given['WORLD_SIZE']!r} in the environment, but "
-            f"{', '.join(wrong) or 'RANK'} does not fit it; start with torchrun, or `unset "
-            "WORLD_SIZE` to work in one process"
-        )
-    return given
-
-
-def _meet(given: dict[str, str]) -> Ranks:
-    """Connect to torchrun and to the other ranks."""
-    import torch.distributed as dist
-
-    rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
-    from_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    place = f"{given['MASTER_ADDR']}:{given['MASTER_PORT']}"
-    try:
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            given["MASTER_ADDR"],
-            int(given["MASTER_PORT"]),
-            is_master=rank == 0 and not from_torchrun,
-            wait_for_workers=False,
-            timeout=_seconds(REACHING_SECONDS if from_torchrun else MEETING_SECONDS),
-        )
-    except RuntimeError as error:
-        raise UsageError(
-            f"WORLD_SIZE is {size} in the environment, but nobody answers at {place} "
-            f"({str(error).splitlines()[0][:120]}); start with torchrun, or `unset WORLD_SIZE` to "
-            "work in one process"
-        ) from None
-    local_rank, local_size = int(given["LOCAL_RANK"]), int(given["LOCAL_WORLD_SIZE"])
-    ranks = Ranks(rank, size, local_rank, local_size, breakable=size == 1)
-    if from_torchrun:
-        ranks._store = store
-    if size > 1:
-        with ranks._linked():
-            meeting = _agree_on_meeting(store, rank, size, place)
-            dist.init_process_group(
-                "gloo",
-                store=dist.PrefixStore(meeting, store),  # type: ignore[attr-defined]
-                rank=rank,
-                world_size=size,
-                timeout=_seconds(SILENCE_SECONDS),
-            )
-    return ranks
-
-
-def _agree_on_meeting(store: Any, rank: int, size: int, place: str) -> str:
-    """A name that only the ranks that run now know.
-
-    torchrun starts ranks again with the same store, which still holds the addresses of those before
-    (torch 2.13 reads them, and waits for the dead), and restart counts may differ by machine. So
-    each rank shows a number of its own, the first answers it with the name, and it is heard only by
-    who shows that number now: an old number is answered too, and nobody hears it.
-
-    Raises:
-        UsageError: others do not come.
-    """
-    mine, began, said = os.urandom(8).hex(), time.monotonic(), False
-    if rank:
-        store.set(f"minibert/rank-{rank}", mine)
-    missing = set(range(1, size)) if rank == 0 else {0}
-    while True:
-        if rank == 0:
-            for other in sorted(missing):
-                if store.check([f"minibert/{mine}/{other}"]):
-                    missing.remove(other)
-                elif store.check([f"minibert/rank-{other}"]):
-                    number = store.get(f"minibert/rank-{other}").decode()
-                    store.set(f"minibert/answer-{number}", mine)
-            if not missing:
-                return mine
-        elif store.check([f"minibert/answer-{mine}"]):
-            name = str(store.get(f"minibert/answer-{mine}").decode())
-            store.set(f"minibert/{name}/{rank}", "here")
-            return name
-        waited = time.monotonic() - began
-        who = f"rank {', '.join(map(str, sorted(missing)))} of {size} at {place}"
-        if waited > MEETING_SECONDS:
-            raise UsageError(
-                f"{who} did not come within {MEETING_SECONDS:.0f} s; start all ranks with "
-                "torchrun, or `unset WORLD_SIZE` to work in one process"
-            )
-        if waited > 15 and rank == 0 and not said:
-            said = True
-            print(f"waiting for {who}", file=sys.stderr)
-        time.sleep(0.02)
 
 
 def _status(failure: BaseException | None) -> int:
@@ -394,7 +266,8 @@ def _status(failure: BaseException | None) -> int:
     return known[1] if known else 1
 
 
-def _seconds(number: float) -> Any:
+def seconds(number: float) -> Any:
+    """The timedelta that torch.distributed wants."""
     from datetime import timedelta
 
     return timedelta(seconds=number)

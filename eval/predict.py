@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from data.command import UsageError, option, parse, run_command
 from data.options import check_range
-from data.ranks import Ranks, joined_ranks
+from data.ranks import Ranks
+from data.torchrun import joined_ranks
 from eval.options import MOST_ANSWERS, AnswerOptions
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
-from data.ranks import joined_ranks
+from data.torchrun import joined_ranks
 from train.classify_options import ClassifyOptions, read_options
 from train.restarts import read_together
 

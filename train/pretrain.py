@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
-from data.ranks import ALONE, Ranks, joined_ranks
+from data.ranks import ALONE, Ranks
+from data.torchrun import joined_ranks
 from train.pretrain_options import PretrainOptions, read_options
 from train.restarts import read_together
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
-from data.ranks import joined_ranks
+from data.torchrun import joined_ranks
 from train.restarts import read_together
 from train.squad_options import SquadOptions, read_options
 

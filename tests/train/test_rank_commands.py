@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import data.ranks
+import data.torchrun
 import eval.class_plots
 import eval.classify
 import eval.predict
@@ -18,7 +18,8 @@ import train.classify
 import train.pretrain
 import train.squad
 from data.command import UsageError
-from data.ranks import ALONE, joined_ranks
+from data.ranks import ALONE
+from data.torchrun import joined_ranks
 from minibert.device import choose_device
 from tests.forked import forked
 from tests.train import test_classify, test_pretrain
@@ -101,7 +102,9 @@ def said(tmp_path):
     errors.mkdir()
 
     def run(size, words, status, prepare=lambda rank: None, command=train.squad.main):
-        assert Torchrun().run(size, [*map(str, words)], prepare, command, errors) == [status] * size
+        words = [*map(str, words)]
+        statuses = Torchrun().run(size, words, prepare, command, errors, tell=False)
+        assert statuses == [status] * size
         texts = [(errors / str(rank)).read_text() for rank in range(size)]
         assert texts[1:] == [""] * (size - 1)
         return texts[0]
@@ -149,7 +152,7 @@ def test_a_file_that_only_one_rank_misses_is_told_by_that_rank(files, tmp_path):
 
             train.squad_inputs.read_squad = missing
 
-    assert Torchrun().run(2, words, lose, errors=errors) == [2, 2]
+    assert Torchrun().run(2, words, lose, errors=errors, tell=False) == [2, 2]
     assert (errors / "0").read_text() == "" and "dev.json" in (errors / "1").read_text()
 
 
@@ -174,10 +177,10 @@ def test_gpus_are_one_to_a_rank():
             choose(name, gpus)
 
 
-def test_a_command_of_one_process_refuses_torchrun(files, tmp_path):
-    environment = Torchrun().environment(0, 2)
-    words = ["--model", "x", "--data-file", "y", "--output-dir", tmp_path / "out"]
-    status, _, errors = forked("eval.classify", *words, environment=environment)
+@pytest.mark.parametrize("command", ["eval.classify", "train.matrix"])
+def test_a_command_of_one_process_refuses_torchrun(tmp_path, command):
+    environment = Torchrun().environment(0, 1)
+    status, _, errors = forked(command, "--output-dir", tmp_path / "out", environment=environment)
     assert status == 2 and "this command works in one process" in errors
 
 
@@ -194,14 +197,14 @@ def test_an_environment_that_torchrun_left_behind_is_named(monkeypatch, changes,
     launch = Torchrun()
     for name, value in (launch.environment(0, 2) | changes).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(data.ranks, "REACHING_SECONDS", 0.2)
+    monkeypatch.setattr(data.torchrun, "REACHING_SECONDS", 0.2)
     with pytest.raises(UsageError, match=sentence) as caught, joined_ranks():
         pass
     assert "unset WORLD_SIZE" in str(caught.value)
 
 
 def test_a_rank_that_does_not_come_is_named(monkeypatch, files, tmp_path, said):
-    monkeypatch.setattr(data.ranks, "MEETING_SECONDS", 0.3)
+    monkeypatch.setattr(data.torchrun, "MEETING_SECONDS", 0.3)
     launch = Torchrun()
     environment = launch.environment(0, 3)
     words = little_arguments(files, tmp_path / "run")
@@ -214,8 +217,8 @@ def test_without_torchrun_nothing_is_joined(monkeypatch):
     with joined_ranks() as ranks:
         assert ranks is ALONE
     code = (
-        "import sys, data.ranks, train.restarts\n"
-        "with data.ranks.joined_ranks() as ranks: pass\n"
+        "import sys, data.torchrun, train.restarts\n"
+        "with data.torchrun.joined_ranks() as ranks: pass\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
     environment = {k: v for k, v in os.environ.items() if k != "WORLD_SIZE"}

@@ -221,7 +221,7 @@ def test_another_torchrun_does_not_take_the_run_for_its_own(files, tmp_path):
     other.restarts = 1
     errors = tmp_path / "errors"
     errors.mkdir()
-    assert other.run(2, words, errors=errors) == [2, 2]
+    assert other.run(2, words, errors=errors, tell=False) == [2, 2]
     assert "is not empty; go on with --resume" in (errors / "0").read_text()
     assert (errors / "1").read_text() == ""  # said once
     assert (run / "log.jsonl").read_bytes() == before
@@ -241,6 +241,18 @@ def test_an_overwriting_group_that_is_restarted_does_not_overwrite_itself(
     assert launch.run(2, words) == [0, 0]
     assert len(json.loads((run / "env.json").read_bytes())) == 2
     assert result(run) == undisturbed
+
+
+def test_a_single_rank_is_restarted_as_several_are(files, tmp_path):
+    prepare = at_call(train.loop, "seed_update", 5, kill_self)
+    launch, whole, run = Torchrun(), tmp_path / "whole", tmp_path / "run"
+    assert forked("train.squad", *little_arguments(files / "short", whole, *SHORT))[0] == 0
+    words = little_arguments(files / "short", run, *SHORT)
+    assert launch.run(1, words, lambda rank: prepare()) == [-signal.SIGKILL]
+    launch.restarts += 1
+    assert launch.run(1, words) == [0]
+    assert lines(run, "update")[:-1] and len(lines(run, "update")) == len(lines(whole, "update"))
+    assert result(run)[1] == result(whole)[1]
 
 
 def test_the_minutes_count_from_the_first_start(files, tmp_path):
@@ -341,7 +353,7 @@ def test_a_loss_that_is_no_number_on_one_rank_stops_all_and_names_its_items(file
     run, errors = tmp_path / "run", tmp_path / "errors"
     errors.mkdir()
     words = little_arguments(files, run, *CALM)
-    assert Torchrun().run(2, words, infinite_once, errors=errors) == [3, 3]
+    assert Torchrun().run(2, words, infinite_once, errors=errors, tell=False) == [3, 3]
     report = json.loads((run / "nonfinite-update-000003.json").read_bytes())
     good, bad = report["micro_batches"]
     assert isinstance(good["loss"], float) and isinstance(bad["loss"], str)
