@@ -65,7 +65,7 @@ def main(ranks: Ranks, layers: int, width: int) -> None:
             norm = nn.utils.get_total_norm(
                 [p.grad for p in ours.parameters() if p.grad is not None]
             )
-            gradients.agree([norm], norm)
+            gradients.read(gradients.tell([norm], norm)[0])
 
     def update_theirs() -> None:
         theirs.zero_grad(set_to_none=True)
