@@ -7,7 +7,7 @@ as long as what is left. So every token of the stream is in exactly one block of
 nothing is cut away or padded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,9 @@ class MaskedBatch:
         return move(self, device, non_blocking)
 
 
-def collate_masked(blocks: Blocks, masking: Masking, items: Ints) -> MaskedBatch:
+def collate_masked(
+    blocks: Blocks, masking: Masking, items: Ints, positions: int | None = None
+) -> MaskedBatch:
     """Cut blocks out of the stream and mask them.
 
     Args:
@@ -150,6 +152,8 @@ def collate_masked(blocks: Blocks, masking: Masking, items: Ints) -> MaskedBatch
         masking: how.
         items: (B, 3) length, epoch and number of each block, as `BlockPlan.items` gives them; one
             length and one epoch.
+        positions: of the model, at a random part of which the tokens behind [CLS] then stand, as if
+            the block were a part of the longest one; None means from the first on.
     """
     import torch
 
@@ -174,6 +178,11 @@ def collate_masked(blocks: Blocks, masking: Masking, items: Ints) -> MaskedBatch
         torch.zeros(len(flat), dtype=torch.int64),
         (sizes + 2).tolist(),
     )
+    if positions is not None:
+        shifts = masking.shifts(length, positions, epoch, numbers)
+        places = packed.position_ids
+        behind_cls = (places > 0) * torch.from_numpy(shifts)[packed.sequence_index]
+        packed = replace(packed, position_ids=places + behind_cls, padded_length=positions)
     return MaskedBatch(
         packed,
         torch.from_numpy(starts[row] + 1 + column),

@@ -115,6 +115,24 @@ class Masking:
         )
         return seen
 
+    def shifts(self, length: int, positions: int, epoch: int, blocks: Ints) -> Ints:
+        """How far behind their own places the tokens of blocks stand.
+
+        Args:
+            length: tokens of a block.
+            positions: of the model, not fewer.
+            epoch: pass over the text.
+            blocks: (B,) their numbers.
+
+        Returns:
+            (B,) from 0 to positions - length. The first and the last are likelier than those
+            between, so that the positions at the ends, which few shifts reach, are not rarer.
+        """
+        count = positions - length + 1 + 2 * (length - 2)
+        column = np.array([length - 2])  # one behind the block's tokens
+        drawn = self._draw(_KEY, epoch, blocks[:, None], column)[:, 0] % np.uint64(count)
+        return np.clip(drawn.astype(np.int64) - (length - 2), 0, positions - length)
+
     def _draw(self, what: int, epoch: int, blocks: Ints, columns: Ints) -> Words64:
         """Random 64-bit words for places in blocks, in the shape that the two broadcast to."""
         state = _mix(np.array([self.seed], np.uint64) + _GOLDEN)

@@ -56,8 +56,10 @@ def read_work(
     plan = make_plan(inputs, options)
     describe(inputs, plan)
 
+    spread = inputs.model.config.max_position_embeddings if options.random_positions else None
+
     def make_batch(items: "Ints") -> "MaskedBatch":
-        return collate_masked(inputs.train, inputs.masking, items)
+        return collate_masked(inputs.train, inputs.masking, items, spread)
 
     def loss_sum(model: "torch.nn.Module", batch: "MaskedBatch") -> "torch.Tensor":
         logits = model(batch.packed, batch.rows)

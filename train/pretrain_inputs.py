@@ -1,8 +1,7 @@
 """What `train.pretrain` reads before it trains: text, tokenizer, model; counted and told."""
 
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from minibert.files import cache_folder
 from minibert.heads import BertForMaskedLM
 from minibert.hub import ModelFiles
 from train.model_inputs import describe_model, find_start, make_model, model_identity
+from train.positions import add_positions, start_as_sinusoids
 from train.pretrain_options import LEAST_LENGTH, PretrainOptions, default_jobs
 from train.resuming import refuse_changed_inputs
 
@@ -67,6 +67,10 @@ def read_inputs(
     files, config, tokenizer = find_start(
         options.config or options.model or "", options.revision, saved, new=new
     )
+    if options.positions:
+        refuse_fewer_positions(options.positions, config, files)
+        config = replace(config, max_position_embeddings=options.positions)
+        tokenizer.max_length = options.positions
     check_model(options, config, tokenizer, files)
     folder = Path(options.tokens_dir) if options.tokens_dir else cache_folder() / "tokens"
     started = time.monotonic()
@@ -84,7 +88,10 @@ def read_inputs(
             tokenizer, rate=options.mask_rate, whole_word=options.whole_word, seed=seed
         )
 
-    model = make_model(BertForMaskedLM, config, files, options, new=new).to(device)
+    model = make_model(BertForMaskedLM, config, files, options, new=new)
+    if options.positions:
+        add_positions(model, options.positions)
+    model.to(device)
     if new:
         start_as_sinusoids(model.encoder.embeddings.position.weight, config.initializer_range)
     return Inputs(
@@ -97,6 +104,19 @@ def read_inputs(
         model=model,
         identity=identity,
     )
+
+
+def refuse_fewer_positions(wanted: int, config: BertConfig, files: ModelFiles) -> None:
+    """Refuse --positions that the model has.
+
+    Raises:
+        UsageError: with both numbers.
+    """
+    if wanted <= config.max_position_embeddings:
+        raise UsageError(
+            f"--positions is {wanted}, but {files.source} has {config.max_position_embeddings} "
+            "already; give more, or leave it out"
+        )
 
 
 def check_model(
@@ -163,25 +183,6 @@ def refuse_too_little(
         f"the text has {train} tokens to train on and {held_out} held out in whole documents, but "
         f"a block of {longest} takes {longest - 2}; name more text{hint}"
     )
-
-
-def start_as_sinusoids(positions: torch.Tensor, deviation: float) -> None:
-    """Overwrite random position embeddings with sine and cosine waves (Vaswani et al. 2017, 3.5).
-
-    They are trained on from there. Near positions are alike from the first update on, so that
-    attention finds neighbours sooner, and the positions behind `--length`, which only the last
-    updates train, are no strangers to it.
-
-    Args:
-        positions: (P, D) float, overwritten.
-        deviation: of their elements (root mean square), as large as that of random ones.
-    """
-    longest, width = positions.shape
-    steps = torch.arange(0, width, 2) / width
-    angles = torch.arange(longest)[:, None] * 10000.0**-steps  # (P, D / 2, rounded up)
-    waves = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
-    with torch.no_grad():
-        positions.copy_(waves * deviation * math.sqrt(2))
 
 
 def make_plan(inputs: Inputs, options: PretrainOptions) -> BlockPlan:

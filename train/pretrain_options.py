@@ -41,6 +41,9 @@ class PretrainOptions(TrainOptions):
         group="model",
     )  # fmt: skip
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
+    positions: int | None = option(
+        None, help="more positions than --model has: the new ones start as waves", group="model"
+    )
     held_out: float = option(
         0.005, help="part of the documents, the last ones, kept for evaluation", group="data"
     )
@@ -57,6 +60,12 @@ class PretrainOptions(TrainOptions):
     )
     long_fraction: float = option(
         0.1, help="part of the updates that have --then-length, 0 = none", group="blocks"
+    )
+    random_positions: bool = option(
+        False,
+        help="put the tokens of a block at a random part of the model's positions, so that all of "
+        "them are learnt from the first update on",
+        group="blocks",
     )
     mask_rate: float = option(0.15, help="part of the tokens that is predicted", group="blocks")
     whole_word: bool = option(False, help="mask whole words, not single pieces", group="blocks")
@@ -83,6 +92,7 @@ class PretrainOptions(TrainOptions):
                 "at most 8192 tokens",
             ),
             "--long-fraction": (self.long_fraction, 0 <= self.long_fraction <= 1, "0 to 1"),
+            "--positions": (self.positions, 1 <= (self.positions or 1) <= 8192, "1 to 8192"),
             "--mask-rate": (self.mask_rate, 0 < self.mask_rate < 1, "more than 0, below 1"),
         }
         for typed, (value, good, wanted) in checks.items():
@@ -140,6 +150,8 @@ def read_options(argv: list[str]) -> PretrainOptions:
         raise UsageError(
             f"--config and --model {what}" + ("" if options.model else "; give a folder or a model")
         )
+    if options.positions and not options.model:
+        raise UsageError("--positions is of a --model; write those of --config in its config.json")
     if options.revision and not options.model:
         raise UsageError("--revision is of a --model on the Hub; leave it out")
     return options

@@ -129,3 +129,42 @@ def test_the_last_documents_are_held_out_whole():
     assert train.tolist() == [] and held.tolist() == [5, 6]
     train, held = split_held_out(ids, ends, 0)
     assert len(train) == 9 and len(held) == 0
+
+
+def test_blocks_at_random_positions_are_the_same_blocks_elsewhere():
+    tokenizer = Tokenizer(
+        {token: n for n, token in enumerate([*SPECIAL_TOKENS, *"abcdefghij"])}, lowercase=True
+    )
+    blocks = Blocks(np.array([5, 6, 7, 3, 8, 9, 10, 11], np.uint16), CLS, SEP)
+    masking, items = Masking.of(tokenizer, rate=0.5), np.array([[8, 0, 1], [8, 0, 0]])
+    plain = collate_masked(blocks, masking, items)
+    spread = collate_masked(blocks, masking, items, positions=40)
+    assert spread.packed.input_ids.equal(plain.packed.input_ids)
+    assert spread.rows.equal(plain.rows) and spread.labels.equal(plain.labels)
+    places = spread.packed.position_ids.split(list(spread.packed.lengths))
+    for row, length in zip(places, (4, 8), strict=True):
+        assert row[0] == 0  # [CLS] stays in front
+        assert (row[1:].diff() == 1).all() and 1 <= row[1] and row[-1] <= 39
+        assert len(row) == length
+    # padded kernels find each token where its position says
+    padded = spread.packed.pad(spread.packed.input_ids)
+    assert padded.shape == (2, 40) and padded[1, places[1][3]] == spread.packed.input_ids[4 + 3]
+
+
+def test_every_position_is_trained_about_as_often_as_any_other():
+    plain = np.full(6 * 20_000, 7, np.uint16)
+    blocks = Blocks(plain, CLS, SEP)
+    tokenizer = Tokenizer(
+        {token: n for n, token in enumerate([*SPECIAL_TOKENS, *"abcdefghij"])}, lowercase=True
+    )
+    numbers = np.arange(20_000)
+    shifts = Masking.of(tokenizer).shifts(8, 40, 3, numbers)
+    assert shifts.min() == 0 and shifts.max() == 32
+    counts = np.zeros(40)
+    for place in range(1, 8):
+        counts += np.bincount(shifts + place, minlength=40)
+    assert counts[0] == 0 and counts[1:].max() < 2 * counts[1:].min()
+    assert (shifts != Masking.of(tokenizer).shifts(8, 40, 4, numbers)).any()
+    # a block as long as the model has one place only
+    assert not Masking.of(tokenizer).shifts(40, 40, 3, numbers).any()
+    assert blocks.count(8) == 20_000

@@ -15,12 +15,12 @@ import torch._dynamo  # a second in every child otherwise: the first optimizer i
 
 import train.pretrain
 from data.vocabulary import train_vocabulary
-from minibert import BertForQuestionAnswering
+from minibert import BertForQuestionAnswering, PackedBatch
 from minibert.heads import BertForMaskedLM
 from tests.data.texts import SENTENCES, write_text
 from tests.forked import finish, forked
+from train.positions import add_positions, start_as_sinusoids
 from train.pretrain import main
-from train.pretrain_inputs import start_as_sinusoids
 from train.run import Run
 
 CONFIG = {
@@ -341,6 +341,55 @@ def test_random_positions_start_as_waves_of_the_usual_size():
     # Vaswani et al. 2017, section 3.5: sine and cosine of position / 10000 ** (2 i / D)
     wave = torch.tensor(7 / 10000 ** (4 / 31)).sin() * 0.05 * 2**0.5
     assert float(positions[7, 4]) == pytest.approx(float(wave), rel=1e-5)
+
+
+def test_more_positions_leave_the_model_as_it_was_on_its_own(whole):
+    model = BertForMaskedLM.from_pretrained(whole[0])
+    before = model.encoder.embeddings.position.weight.detach().clone()
+    batch = PackedBatch.from_sequences([[2, *range(5, 40), 3]])
+    rows = torch.arange(37)
+    with torch.no_grad():
+        logits = model.eval()(batch, rows)
+        add_positions(model, 64)
+        assert model(batch, rows).equal(logits)
+    after = model.encoder.embeddings.position.weight
+    assert after.shape == (64, 16) and after.requires_grad and after[:40].equal(before)
+    waves = torch.empty(64, 16)
+    start_as_sinusoids(waves, model.config.initializer_range)
+    assert after[40:].equal(waves[40:])
+    assert (
+        model.config.max_position_embeddings == model.encoder.config.max_position_embeddings == 64
+    )
+
+
+def test_a_run_with_more_positions_at_random_resumes_to_the_same_bits(files, whole, tmp_path):
+    def words(run):
+        named = [str(files / "text"), "--model", str(whole[0]), *arguments(files, run)[3:]]
+        return [*named, "--positions", "64", "--random-positions", "--then-length", "64"]
+
+    assert run_in_new_process(words(tmp_path / "calm")) == 0
+    assert run_in_new_process(words(tmp_path / "killed"), ("update", 5), kill) == -9
+    assert run_in_new_process(["--resume", "--output-dir", tmp_path / "killed"]) == 0
+    for name in ("best/model.safetensors", "metrics.json"):
+        calm, killed = ((tmp_path / run / name).read_bytes() for run in ("calm", "killed"))
+        assert calm == killed
+    config = json.loads((tmp_path / "calm" / "best" / "config.json").read_bytes())
+    assert config["max_position_embeddings"] == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--config", "CONFIG", "--positions", "64"], "--positions is of a --model; write those"),
+        (["--model", "RUN", "--positions", "40"], "has 40 already; give more"),
+        (["--model", "RUN", "--positions", "9000"], "--positions is 9000, expected 1 to 8192"),
+    ],
+)
+def test_positions_that_make_no_sense_are_refused(files, whole, tmp_path, words, expected):
+    places = {"CONFIG": str(files / "config"), "RUN": str(whole[0])}
+    named = [places.get(word, word) for word in words]
+    more = ["--output-dir", str(tmp_path / "run"), "--tokens-dir", str(files / "tokens")]
+    assert_one_sentence(forked("train.pretrain", str(files / "text"), *named, *more), expected)
 
 
 def test_it_learns_the_text_and_predicts_held_out_words(copy, tmp_path):
