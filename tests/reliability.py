@@ -112,6 +112,28 @@ PROMISES = {
             "train/test_loop.py::test_endless",
         ),
     ),
+    "T6": Promise(
+        "n ranks train as one process on the same updates, uneven ones too",
+        (
+            "train/test_ranks.py::test_ranks_train",
+            "train/test_ranks.py::test_every_trained",
+            "train/test_rank_commands.py::test_classifiers",
+            "train/test_rank_commands.py::test_pretraining",
+            "train/test_ranks.py::test_memory_that_runs_out",
+        ),
+    ),
+    "T7": Promise(
+        "Ranks share an evaluation, and its files are those of one process, byte for byte",
+        (
+            "train/test_ranks.py::test_answers",
+            "train/test_ranks.py::test_each_window",
+            "train/test_ranks.py::test_more_ranks",
+        ),
+    ),
+    "T8": Promise(
+        "A rank that is killed is named, and torchrun's restart goes on to the same bits",
+        ("train/test_torchrun.py", "train/test_ranks.py::test_a_restarted"),
+    ),
     "T9": Promise(
         "Out of memory in forward, backward, step or evaluation costs time, not windows",
         (
