@@ -131,8 +131,8 @@ def collate(windows: Windows, chosen: Ints) -> SpanBatch:
     pieces: list[int] = []
     for w in chosen.tolist():
         pieces += windows.input_ids(w)
-    first, lengths = windows.first[chosen], windows.lengths[chosen]
-    segments = np.stack([first, lengths - first], 1).ravel()  # question part, context part, ...
+    lengths, types_0 = windows.lengths[chosen], windows.segment[chosen]
+    segments = np.stack([types_0, lengths - types_0], 1).ravel()  # question part, context part, ...
     types = np.repeat(np.tile([0, 1], len(chosen)), segments)
     packed = PackedBatch.from_flat(
         torch.tensor(pieces, dtype=torch.int64), torch.from_numpy(types), lengths.tolist()

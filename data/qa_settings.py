@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from data.layout import PLAIN, Layout
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
 from data.windows import MOST_TOKENS, Windows, make_windows, tokenize_squad
@@ -29,6 +30,9 @@ class QASettings:
         max_answer_length: tokens of the longest answer.
         null_threshold: "" is answered where null score - best score is above it; None for a model
             that never learnt to answer "", or is not to.
+        truncate: see `Layout`.
+        context_first: see `Layout`.
+        token_types: see `Layout`.
     """
 
     max_length: int = 384
@@ -37,9 +41,15 @@ class QASettings:
     max_question_length: int = 64
     max_answer_length: int = 30
     null_threshold: float | None = 0.0
+    truncate: bool = False
+    context_first: bool = False
+    token_types: bool = True
 
     def __post_init__(self) -> None:
         numbers = dict(vars(self))  # asdict would copy whatever a file nested in them
+        for name in vars(PLAIN):
+            if not isinstance(numbers.pop(name), bool):
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, expected true or false")
         threshold = numbers.pop("null_threshold")
         threshold = 0.0 if threshold is None else threshold
         if self.doc_step is None:
@@ -62,7 +72,18 @@ class QASettings:
         """What a window is, in words."""
         step = self.doc_step
         overlap = f"stride {self.doc_stride}" if step is None else f"step {step}"
-        return f"{self.max_length} tokens, {overlap}"
+        if self.truncate:
+            overlap = "one a question"
+        return (
+            f"{self.max_length} tokens, {overlap}"
+            + (", the context first" if self.context_first else "")
+            + ("" if self.token_types else ", no token types")
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """How question and context stand in a window."""
+        return Layout(self.truncate, self.context_first, self.token_types)
 
     @property
     def question_room(self) -> int:
@@ -92,7 +113,7 @@ class QASettings:
     @classmethod
     def lengths(
         cls, longest: int, max_length: int | None = None, doc_stride: int | None = None
-    ) -> dict[str, int]:
+    ) -> dict[str, Any]:
         """max_length and doc_stride, where not given as they fit a model of `longest` positions."""
         length = min(cls.max_length, longest) if max_length is None else max_length
         stride = min(cls.doc_stride, length // 3) if doc_stride is None else doc_stride
@@ -141,4 +162,5 @@ def make_example_windows(
         max_length=settings.max_length,
         doc_stride=settings.doc_stride,
         doc_step=settings.doc_step,
+        layout=settings.layout,
     )

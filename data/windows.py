@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data.layout import PLAIN, Layout
 from data.squad import SquadExample
 from data.tokenizer_files import MAX_WORD_CHARACTERS
 from minibert.strict_json import counted, named
@@ -127,7 +128,7 @@ class Windows:
         example: (W,) index of the window's example.
         start: (W,) first context token, counted from the start of the example's context.
         count: (W,) context tokens in the window.
-        first: (W,) where the context begins inside the window: 2 + tokens of the question.
+        first: (W,) where the context begins inside the window: 2 + tokens of the question, or 1.
         start_positions: (W,) token of the window where the answer begins; 0, [CLS], for none.
         end_positions: (W,) token of the window where the answer ends, inclusive; 0 for none.
         lost: ids of questions whose answer lies wholly in no window.
@@ -135,6 +136,7 @@ class Windows:
             that the labelled tokens read longer than the answer.
         trimmed: ids of questions whose answer has white space (or what else the tokenizer drops) at
             its edge, so that the labelled tokens read shorter than the answer.
+        layout: of every window.
     """
 
     tokens: TokenizedSquad
@@ -147,6 +149,7 @@ class Windows:
     lost: list[str]
     misaligned: list[str]
     trimmed: list[str]
+    layout: Layout = PLAIN
 
     def __len__(self) -> int:
         return len(self.example)
@@ -154,7 +157,15 @@ class Windows:
     @cached_property
     def lengths(self) -> Ints:
         """(W,) tokens of each window, special tokens included."""
-        return self.first + self.count + 1
+        question = np.array([len(ids) for ids in self.tokens.question_ids], np.int64)
+        return question[self.example] + self.count + 3
+
+    @cached_property
+    def segment(self) -> Ints:
+        """(W,) tokens of each window that are of token type 0; those behind them are of type 1."""
+        if not self.layout.token_types:
+            return self.lengths
+        return self.count + 2 if self.layout.context_first else self.first
 
     @cached_property
     def token_begin(self) -> Ints:
@@ -167,7 +178,8 @@ class Windows:
         tokens, begin = self.tokens, self.token_begin[w]
         context = tokens.context_tokens.ids[begin : begin + self.count[w]].tolist()
         question = tokens.question_ids[self.example[w]]
-        return [tokens.cls_id, *question, tokens.sep_id, *context, tokens.sep_id]
+        before, behind = (context, question) if self.layout.context_first else (question, context)
+        return [tokens.cls_id, *before, tokens.sep_id, *behind, tokens.sep_id]
 
 
 def make_windows(
@@ -176,6 +188,7 @@ def make_windows(
     max_length: int = 384,
     doc_stride: int = 128,
     doc_step: int | None = None,
+    layout: Layout = PLAIN,
 ) -> Windows:
     """Cut every context into overlapping windows and label them with the first gold answer.
 
@@ -188,6 +201,7 @@ def make_windows(
         doc_stride: context tokens shared by neighbouring windows (the meaning of run_qa).
         doc_step: context tokens between the starts of neighbouring windows (Google's meaning);
             takes the place of doc_stride.
+        layout: of every window.
 
     Raises:
         ValueError: a question leaves no room for windows with that stride or step.
@@ -216,11 +230,13 @@ def make_windows(
     bounds = tokens.context_tokens.bounds
     length = np.diff(bounds)[tokens.context_of]  # (E,) context tokens
     per_example = 1 + np.maximum(0, -(-(length - room) // step))  # (E,)
+    if layout.truncate:
+        per_example = np.ones_like(per_example)
     example = np.repeat(np.arange(len(room)), per_example)  # (W,)
     earlier = np.cumsum(per_example) - per_example
     start = (np.arange(len(example)) - earlier[example]) * step[example]
     count = np.minimum(room[example], length[example] - start)
-    first = 2 + question_length[example]
+    first = np.ones_like(example) if layout.context_first else 2 + question_length[example]
     answer, lost, misaligned, trimmed = _answer_tokens(tokens)
     begin, end = answer[example].T  # (W,) each
     holds = (begin >= start) & (end < start + count)
@@ -236,6 +252,7 @@ def make_windows(
         lost=[tokens.examples[e].id for e in np.flatnonzero(lost)],
         misaligned=[tokens.examples[e].id for e in np.flatnonzero(misaligned)],
         trimmed=[tokens.examples[e].id for e in np.flatnonzero(trimmed)],
+        layout=layout,
     )
 
 

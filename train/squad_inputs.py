@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def read_inputs(
         max_question_length=options.max_question_length,
         max_answer_length=options.max_answer_length,
         null_threshold=options.null_threshold if learns_null else None,
+        truncate=options.truncate,
+        context_first=options.context_first,
+        token_types=options.token_types,
     )
     return Inputs(
         train_data=train_data,
@@ -148,6 +152,9 @@ def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list
         size = max(1, round(options.train_fraction * len(examples)))
         kept = random.Random(options.seed).sample(range(len(examples)), size)
         examples = [examples[e] for e in sorted(kept)]
+    if options.row_per_answer:
+        rows = [[replace(e, answers=(answer,)) for answer in e.answers] or [e] for e in examples]
+        examples = list(chain.from_iterable(rows))
     return examples
 
 

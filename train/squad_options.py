@@ -10,6 +10,8 @@ from train.options import TrainOptions, in_full, refuse_two_ends
 
 DEFAULT_MODEL = "google-bert/bert-base-uncased"
 
+_MISTAKES = "mistakes, to see what they cost"
+
 _EPILOG = """examples:
   python -m train.squad --demo
   python -m train.squad --amp --output-dir runs/squad
@@ -66,6 +68,19 @@ class SquadOptions(TrainOptions):
     n_best: int = option(20, help="answers listed per question in nbest.json", group="windows")
     null_threshold: float = option(
         0.0, help='"" is answered where null score - best score is above it', group="windows"
+    )
+
+    truncate: bool = option(
+        False, help="one window a question; the rest of its context is never read", group=_MISTAKES
+    )
+    context_first: bool = option(
+        False, help="the context before the question, in training and prediction", group=_MISTAKES
+    )
+    token_types: bool = option(
+        True, help="tell question from context by token types (--no-token-types)", group=_MISTAKES
+    )
+    row_per_answer: bool = option(
+        False, help="train on every gold answer of a question, not on the first", group=_MISTAKES
     )
 
     def __post_init__(self) -> None:

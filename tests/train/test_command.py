@@ -365,6 +365,28 @@ def test_dropout_takes_the_place_of_the_models_rates(files, tmp_path):
     )
 
 
+def test_a_model_with_the_reports_mistakes_predicts_as_it_was_trained(files, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    mistakes = ("--truncate", "--context-first", "--no-token-types", "--row-per-answer")
+    status, output, _ = command(*little_arguments(files, run, "--epochs", "1", *mistakes))
+    assert status == 0 and "one a question, the context first, no token types" in output
+    words = ("--model", run, "--data-file", files / "dev.json", "--output-dir", out)
+    assert command(*words, module="eval.predict")[0] == 0
+    for name in ("predictions.json", "null_odds.json"):
+        assert (run / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_row_for_every_gold_answer(files, tmp_path):
+    path = tmp_path / "answers.json"
+    document = json.loads((files / "train.json").read_bytes())
+    asked = document["data"][0]["paragraphs"][0]["qas"][0]
+    asked["answers"] *= 3
+    path.write_text(json.dumps(document))
+    for more, rows in (((), 22), (("--row-per-answer",), 24)):
+        words = little_arguments(files, tmp_path / "run", "--train-file", str(path), *more)
+        assert f"train: {rows} of 22 questions" in command(*words, "--dry-run")[1]
+
+
 def test_attention_dropout_is_a_rate_of_its_own(files, tmp_path, monkeypatch):
     monkeypatch.setattr("train.loop.seed_update", lambda *numbers: torch.manual_seed(1))
     rates = {
