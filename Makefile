@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
 
-.PHONY: setup demo demo-compare test check format bench bench-gpu reliability golden clean
+.PHONY: setup demo demo-compare test check format bench bench-gpu reproduce reliability golden clean
 
 setup: $(VENV)/.installed
 
@@ -39,6 +39,9 @@ bench: setup
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.gpu
+
+reproduce: setup
+	$(BIN)/python -m train.reproduce $(RECIPE)
 
 reliability: setup
 	$(BIN)/python -m tests.reliability

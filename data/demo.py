@@ -54,6 +54,9 @@ DEMO_OPTIONS: Mapping[str, int | float | str] = MappingProxyType(
     }
 )
 
+# Of these, what belongs to the demo's data and model, whatever recipe it is trained by.
+DEMO_FITS = ("model", "max_length", "doc_stride", "epochs", "threads")
+
 # Percent that a sound pipeline reaches on the dev file with room to spare, and a broken one misses.
 DEMO_GOALS: Mapping[str, float] = MappingProxyType(
     {"f1": 90.0, "HasAns_f1": 85.0, "NoAns_f1": 85.0, "multi_window_f1": 80.0}

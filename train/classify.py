@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from data.command import run_command
 from data.torchrun import joined_ranks
 from train.classify_options import ClassifyOptions, read_options
+from train.recipe import judge, read_recipe
 from train.restarts import read_together
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def read_work(
     plan = BatchPlan(
         len(inputs.train.data), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)
+    if options.recipe:
+        print(read_recipe(options.recipe).line(vars(options)))
     describe(inputs, plan)
     texts, frozen = inputs.start.train, inputs.start.frozen
     class_weights = torch.from_numpy(inputs.class_weights).to(device)
@@ -90,7 +93,7 @@ def read_work(
         run_class=Run,
         counted="texts",
         answers=len(inputs.dev.data) * (1 + len(inputs.train.data.label_names)),
-        finish=partial(finish, inputs),
+        finish=partial(finish, inputs, options),
         vocabulary_bytes=inputs.start.vocabulary_bytes,
     )  # fmt: skip
 
@@ -165,7 +168,7 @@ def evaluate(
         write_json(folder / "metrics.json", metrics)
 
 
-def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
+def finish(inputs: "Inputs", options: ClassifyOptions, run: "Run", metrics: dict[str, Any]) -> int:
     """Draw the best model's pictures, and say what can be done with it."""
     from eval.class_plots import draw_all
     from eval.classifier import from_predictions
@@ -178,7 +181,7 @@ def finish(inputs: "Inputs", run: "Run", metrics: dict[str, Any]) -> int:
     run.print(
         f"score more: python -m eval.classify --model {run.folder} --data-file ... --output-dir ..."
     )
-    return 0
+    return judge(options, ClassifyOptions, metrics, run) if options.recipe else 0
 
 
 if __name__ == "__main__":

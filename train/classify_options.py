@@ -64,6 +64,10 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, BaselineOptions, TrainOpt
     )
     epochs: float = option(3.0, help="passes over the training set", group="training")
     clip_norm: float = option(5.0, help="largest gradient norm, 0 = off", group="training")
+    recipe: str | None = option(
+        None, help="settings that others have used, by name (python -m train.reproduce lists them)",
+        group="training",
+    )  # fmt: skip
     class_weights: str = option(
         "none",
         help="balanced: of a text, by how seldom its class is; else 1",
@@ -100,6 +104,10 @@ def read_options(argv: list[str]) -> ClassifyOptions:
         from train.resuming import options_to_resume
 
         defaults = options_to_resume(ClassifyOptions, given)
+    elif given.get("recipe"):
+        from train.recipe import read_recipe
+
+        defaults = dict(read_recipe(given["recipe"], "classify").settings) | dict(defaults)
     options = parse(ClassifyOptions, argv, **command, defaults=defaults)
     for name in ("train_file", "dev_file"):
         if getattr(options, name) is None:

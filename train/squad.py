@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
 from data.torchrun import joined_ranks
+from train.recipe import judge, read_recipe
 from train.restarts import read_together
 from train.squad_options import SquadOptions, read_options
 
@@ -64,6 +65,8 @@ def read_work(
     plan = BatchPlan(
         len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)
+    if options.recipe:
+        print(read_recipe(options.recipe).line(vars(options)))
     describe(inputs, plan)
 
     def make_batch(chosen: "Ints") -> "SpanBatch":
@@ -170,6 +173,8 @@ def finish(
 ) -> int:
     """Answer one question with the best model; compare the demo with its goals."""
     show_an_answer(inputs, options, run)
+    if options.recipe:
+        return judge(options, SquadOptions, metrics, run)
     if not options.demo:
         return 0
     trained, whole = len(inputs.train.tokens.examples), len(inputs.train_data.examples)

@@ -1,6 +1,7 @@
 """The command line of `python -m train.squad`: its own options, a resumed run's, the demo's."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +44,10 @@ class SquadOptions(TrainOptions):
     dev_file: str | None = option(
         None, help="SQuAD .json file (default: the official dev-v2.0.json)", group="data"
     )
+    recipe: str | None = option(
+        None, help="settings that others have used, by name (python -m train.reproduce lists them)",
+        group="training",
+    )  # fmt: skip
     demo: bool = option(
         False, help="train the embedded model on a small world made here", group="data"
     )
@@ -121,10 +126,8 @@ def read_options(argv: list[str]) -> SquadOptions:
         from train.resuming import options_to_resume
 
         defaults = options_to_resume(SquadOptions, given)
-    elif given.get("demo"):
-        from data.demo import DEMO_OPTIONS
-
-        defaults = dict(DEMO_OPTIONS)
+    else:
+        defaults = start_defaults(given)
     options = parse(SquadOptions, argv, **command, defaults=defaults)
     useless = given.keys() & {"train_file", "dev_file"}
     if options.demo and useless and not options.resume:
@@ -135,3 +138,32 @@ def read_options(argv: list[str]) -> SquadOptions:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
     refuse_two_ends(options, given.keys())
     return replace(options, **in_full(vars(options)))
+
+
+def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What takes the place of the defaults in a new run: a recipe's settings, the demo's.
+
+    With both the demo brings what belongs to its data and its model, and the recipe the rest.
+
+    Args:
+        given: values on the command line.
+
+    Raises:
+        UsageError: no recipe of that name.
+    """
+    settings: dict[str, Any] = {}
+    if given.get("recipe"):
+        from train.recipe import read_recipe
+
+        settings = dict(read_recipe(given["recipe"], "squad").settings)
+    if given.get("demo"):
+        from data.demo import DEMO_FITS, DEMO_OPTIONS
+
+        fitting = {name: DEMO_OPTIONS[name] for name in DEMO_FITS} | {"doc_step": None}
+        settings = {**DEMO_OPTIONS, **settings, **(fitting if settings else {})}
+    if given.keys() & {
+        "doc_stride",
+        "doc_step",
+    }:  # one of them is given: it takes the place of both
+        settings = {n: v for n, v in settings.items() if n not in ("doc_stride", "doc_step")}
+    return settings

@@ -1,0 +1,130 @@
+"""Recipes: settings of others under a name; every one of them runs, and is held to its gate."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from data.command import UsageError
+from tests.forked import forked
+from tests.train.little import CONFIG, SPECIAL, WORDS, little_arguments, write_little
+from tests.train.test_classify import write_tweets
+from train.classify_options import ClassifyOptions
+from train.recipe import Recipe, read_recipe, recipe_names
+from train.squad_options import SquadOptions, read_options
+
+OPTIONS = {"squad": SquadOptions, "classify": ClassifyOptions}
+OF_SQUAD = [name for name in recipe_names() if read_recipe(name).command == "squad"]
+
+
+def test_the_named_recipes_are_there():
+    assert set(recipe_names()) == {
+        *(f"notes-v{version}" for version in range(1, 6)),
+        *("report-qa", "report-tweets", "report-matrix", "google-squad2", "hf-squad2"),
+    }
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_sets_options_of_its_command_to_values_that_these_take(name):
+    recipe = read_recipe(name)
+    assert recipe.about and recipe.command in (*OPTIONS, "matrix")
+    if recipe.command != "matrix":
+        kind = OPTIONS[recipe.command]
+        defaults = {field.name: field.default for field in fields(kind)}
+        assert recipe.settings.keys() <= defaults.keys()
+        kind(**recipe.settings)
+        for option, value in recipe.settings.items():
+            default = defaults[option]
+            assert default is None or type(value) is type(default), option
+
+
+def test_flags_win_over_the_recipe_and_the_recipe_over_defaults():
+    options = read_options(["--recipe", "notes-v3", "--batch-size", "9"])
+    assert (options.lr_schedule, options.doc_stride, options.batch_size) == ("constant", 0, 9)
+    assert options.lr == 3e-5
+    line = read_recipe("notes-v3").line(vars(options))
+    assert line.endswith("batch_size 16, doc_stride 0; changed here: batch_size 9")
+    assert read_options(["--recipe", "google-squad2", "--doc-stride", "64"]).doc_step is None
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--recipe", "notes-v6"], "no recipe is called 'notes-v6'; did you mean notes-v5?"),
+        (["--recipe", "zzz"], "there are google-squad2, hf-squad2, notes-v1"),
+        (["--recipe", "report-tweets"], "is for train.classify, not for train.squad"),
+    ],
+)
+def test_a_recipe_that_is_not_there_is_refused(words, expected):
+    with pytest.raises(UsageError, match=expected.replace("?", r"\?")):
+        read_options(words)
+
+
+@pytest.mark.usefixtures("small_demo")
+@pytest.mark.parametrize("name", OF_SQUAD)
+def test_every_recipe_runs_on_the_demo(tmp_path, name):
+    run = tmp_path / "run"
+    words = [name, "--demo", "--updates", "2", "--threads", "1", "--output-dir", run]
+    status, output, errors = forked("train.reproduce", *words)
+    assert status == 0, errors
+    assert f"recipe {name}: " in output and "python -m train.squad --recipe" in errors
+    assert "goals: " not in output
+    saved = json.loads((run / "options.json").read_bytes())["options"]
+    recipe = read_recipe(name)
+    of_demo = ("max_length", "doc_stride", "doc_step", "epochs")
+    assert all(saved[n] == v for n, v in recipe.settings.items() if n not in of_demo)
+    assert (saved["recipe"], saved["model"], saved["doc_step"]) == (name, "embedded", None)
+    said = "published: " if recipe.published else "gate:       not judged" if recipe.gate else ""
+    assert said in output
+
+
+def test_a_run_by_a_recipe_resumes_without_its_name_and_with_no_other(tmp_path):
+    write_little(tmp_path)
+    run = tmp_path / "run"
+    words = little_arguments(tmp_path, run, "--recipe", "notes-v2", "--max-minutes", "1e-6")
+    assert forked("train.squad", *words)[0] == 0
+    resume = ("--resume", "--output-dir", run)
+    status, _, errors = forked("train.squad", *resume, "--recipe", "notes-v1")
+    assert (status, errors.count("\n")) == (2, 1) and "--recipe" in errors
+    assert forked("train.squad", *resume)[0] == 0
+    assert json.loads((run / "options.json").read_bytes())["options"]["recipe"] == "notes-v2"
+
+
+RECIPE = Recipe("r", "squad", "", {"lr": 0.5}, {"f1": 70.0}, {"f1": (69.0, 71.0)})
+DEFAULTS = {"lr": 0.1, "seed": 0, "output_dir": "", "recipe": None}
+
+
+@pytest.mark.parametrize(("f1", "missed"), [(70.0, False), (68.9, True), (71.1, True)])
+def test_the_whole_recipe_is_held_to_its_gate(f1, missed):
+    options = {"lr": 0.5, "seed": 0, "output_dir": "somewhere", "recipe": "r"}
+    lines, found = RECIPE.verdict({"f1": f1}, options, DEFAULTS)
+    assert found is missed
+    verdict = "MISSED" if missed else "reached"
+    assert lines == ["published:  f1 70", f"gate: f1 69 to 71: {f1:.2f} {verdict}"]
+
+
+def test_a_changed_recipe_is_not_judged():
+    options = {"lr": 0.5, "seed": 1, "output_dir": "", "recipe": "r"}
+    lines, missed = RECIPE.verdict({"f1": 1.0}, options, DEFAULTS)
+    assert not missed and lines[-1] == "gate:       not judged, since seed differ from the recipe"
+
+
+def test_without_a_name_the_recipes_are_listed():
+    status, output, _ = forked("train.reproduce")
+    assert status == 0
+    assert all(f"  {name} " in output for name in recipe_names())
+
+
+def test_the_reports_tweets_run_on_tweets(tmp_path):
+    (tmp_path / "model").mkdir()
+    write_tweets(tmp_path / "train.csv", 40)
+    write_tweets(tmp_path / "dev.csv", 20, seed=1)
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "model" / "vocab.txt").write_text("\n".join((*SPECIAL, *WORDS)) + "\n")
+    words = ["report-tweets", "--train-file", tmp_path / "train.csv"]
+    words += ["--dev-file", tmp_path / "dev.csv", "--from-scratch", tmp_path / "model"]
+    words += ["--clean", "light", "--max-length", "20", "--threads", "1"]
+    status, output, errors = forked("train.reproduce", *words, "--output-dir", tmp_path / "run")
+    assert status == 0, errors
+    assert "changed here: max_length 20, clean light" in output
+    assert "published:  accuracy 71, weighted_f1 73" in output

@@ -1,0 +1,136 @@
+"""Recipes: the settings of trainings that others have made, each a file train/recipes/NAME.toml.
+
+command = "squad"          # whose options the settings are: train.squad's
+about = "..."              # one line
+[settings]                 # options with underscores; flags on the command line win over them
+[published]                # what the others got
+[gate]                     # score -> [least, most] of the whole recipe with its own model
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from data.command import UsageError
+
+FOLDER = Path(__file__).with_name("recipes")
+# What a recipe has nothing to say of: where things are, and the machine.
+_FREE = frozenset("output_dir overwrite amp amp_dtype accumulate threads device compile".split())
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One of them.
+
+    Attributes:
+        name: of the file.
+        command: "squad" for `python -m train.squad`.
+        about: one line.
+        settings: options of the command that take the place of its defaults.
+        published: score -> what others got, in percent; and times.
+        gate: score -> the least and the most that the whole recipe may get.
+    """
+
+    name: str
+    command: str
+    about: str
+    settings: Mapping[str, Any]
+    published: Mapping[str, float]
+    gate: Mapping[str, tuple[float, float]]
+
+    def line(self, options: Mapping[str, Any]) -> str:
+        """The settings as they are used, and which of them this start has changed.
+
+        Args:
+            options: of this start.
+        """
+        said = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        changed = [
+            f"{name} {options[name]}"
+            for name, value in self.settings.items()
+            if options[name] != value
+        ]
+        return f"recipe {self.name}: {said}" + (
+            f"; changed here: {', '.join(changed)}" if changed else ""
+        )
+
+    def verdict(
+        self, metrics: Mapping[str, Any], options: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> tuple[list[str], bool]:
+        """Lines that compare scores with the published ones and the gate, and whether it is missed.
+
+        Args:
+            metrics: scores in percent.
+            options: of this start.
+            defaults: of the command. Only a run whose options are the recipe's, and these
+                otherwise, is held to the gate.
+        """
+        lines = []
+        if self.published:
+            known = ", ".join(f"{name} {value:g}" for name, value in self.published.items())
+            lines.append(f"published:  {known}")
+        wanted = {**defaults, **self.settings}
+        other = [n for n, v in wanted.items() if n not in _FREE | {"recipe"} and options[n] != v]
+        if self.gate and other:
+            lines.append(f"gate:       not judged, since {', '.join(other)} differ from the recipe")
+        missed = False
+        for name, (least, most) in self.gate.items() if not other else ():
+            reached = least <= metrics[name] <= most
+            missed |= not reached
+            verdict = "reached" if reached else "MISSED"
+            lines.append(f"gate: {name} {least:g} to {most:g}: {metrics[name]:.2f} {verdict}")
+        return lines, missed
+
+
+def judge(options: Any, kind: type[Any], metrics: Mapping[str, Any], run: Any) -> int:
+    """Say how a run by a recipe compares; 1 if it misses the recipe's gate.
+
+    Args:
+        options: of the run, with its recipe.
+        kind: the dataclass of the command's options.
+        metrics: scores of the best model, in percent.
+        run: says it.
+    """
+    defaults = {field.name: field.default for field in fields(kind)}
+    lines, missed = read_recipe(options.recipe).verdict(metrics, vars(options), defaults)
+    for line in lines:
+        run.print(line)
+    return int(missed)
+
+
+def recipe_names() -> list[str]:
+    """All there are, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_recipe(name: str, command: str | None = None) -> Recipe:
+    """Read one.
+
+    Args:
+        name: of its file.
+        command: that is to follow it, "squad"; None for any.
+
+    Raises:
+        UsageError: there is none of that name, or it is another command's.
+    """
+    if name not in recipe_names():
+        near = difflib.get_close_matches(name, recipe_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(recipe_names())}"
+        raise UsageError(f"no recipe is called {name!r}; {hint}")
+    table = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    made = Recipe(
+        name,
+        table["command"],
+        table["about"],
+        table.get("settings", {}),
+        table.get("published", {}),
+        {score: (least, most) for score, (least, most) in table.get("gate", {}).items()},
+    )
+    if command not in (None, made.command):
+        raise UsageError(
+            f"--recipe {name} is for train.{made.command}, not for train.{command}; start that"
+        )
+    return made
