@@ -10,7 +10,7 @@ from eval.paired import Interval
 from eval.run_groups import Group, differing, pooled_deviations
 from eval.shared_texts import Shared
 from eval.spread import Spread
-from eval.text_table import Column
+from eval.text_table import Column, shown_time
 
 # score of metrics.json -> its heading and decimals
 SCORES = {
@@ -103,17 +103,6 @@ def spread_texts(spreads: Sequence[Spread | None], decimals: int) -> list[str]:
         ("-" if spread is None else f"{spread.mean:.{decimals}f}") + tail
         for spread, tail in zip(spreads, tails, strict=True)
     ]
-
-
-def shown_time(seconds: float) -> str:
-    """43 s, 3.5 min, 2.1 h.
-
-    >>> [shown_time(seconds) for seconds in (0.42, 43.4, 210, 7560)]
-    ['0.4 s', '43 s', '3.5 min', '2.1 h']
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def difference_columns(task: str, rows: Sequence[Row], baseline: Group) -> list[Column]:

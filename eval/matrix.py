@@ -5,13 +5,15 @@ F1 of sets that are known by name stand the published cells and the difference t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import NamedTuple
 
 from data.overlap import Overlap
 from eval import text_table
 from eval.published import TABLES, published_f1
 from eval.spread import Spread
-from eval.text_table import Column
+from eval.text_table import Column, shown_time
 
 # Of what a cell was scored with, and how a heading says it.
 MEASURES = {
@@ -26,7 +28,20 @@ MEASURES = {
 SHOWN = ("f1", "exact", "HasAns_f1", "NoAns_f1", "no_null_f1")  # on the terminal and in Markdown
 WIDTH = 100  # characters of a line
 _OVERLAP = "Contexts of the column's questions that the row's training file has too (questions)"
+_COSTS = "What a training took: time of a pass without evaluations, most memory"
 _NONE = (None, None)
+
+
+class Cost(NamedTuple):
+    """What one training took.
+
+    Attributes:
+        epoch_seconds: of one pass over the training set, without evaluations.
+        peak_mib: the most memory: of a GPU's tensors, else of the process; None if not known.
+    """
+
+    epoch_seconds: float
+    peak_mib: float | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Table:
         questions: column -> questions in it.
         overlaps: (row, column) -> contexts that the column's questions share with the row's.
         note: what was trained, in a sentence.
+        costs: row -> what its finished runs took.
     """
 
     rows: Sequence[str]
@@ -50,6 +66,7 @@ class Table:
     questions: Mapping[str, int]
     overlaps: Mapping[tuple[str, str], Overlap]
     note: str
+    costs: Mapping[str, Sequence[Cost]] = field(default_factory=dict)
 
     def values(self, row: str, column: str, measure: str) -> list[float]:
         """Of a cell's finished runs; none where the set has no such questions."""
@@ -114,6 +131,8 @@ def as_text(table: Table) -> str:
                 cells.append(f"{table.questions[column]:,}")
         shown = text_table.as_text(_columns("", names, columns), WIDTH)
         blocks.append(f"{MEASURES[measure]}\n{shown}")
+    if table.costs:
+        blocks.append(f"{_COSTS}\n{text_table.as_text(_cost_columns(table), WIDTH)}")
     blocks.append(f"{_OVERLAP}\n{text_table.as_text(_shared(table), WIDTH)}")
     return "\n\n".join(blocks) + "\n"
 
@@ -132,6 +151,8 @@ def as_markdown(table: Table) -> str:
             head = f"{column} ({table.questions[column]:,})" if measure == "f1" else column
             columns[head] = cells
         parts.append(text_table.as_markdown(_columns(MEASURES[measure], table.rows, columns)))
+    if table.costs:
+        parts.append(f"{_COSTS}:\n\n{text_table.as_markdown(_cost_columns(table))}")
     parts.append(f"{_OVERLAP}:\n\n{text_table.as_markdown(_shared(table))}")
     return "\n\n".join(parts) + "\n"
 
@@ -139,6 +160,21 @@ def as_markdown(table: Table) -> str:
 def _columns(head: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[Column]:
     """The names of the rows and the columns {heading: cells}, all beginning at one place."""
     return [Column(name, cells, right=False) for name, cells in [(head, names), *columns.items()]]
+
+
+def _cost_columns(table: Table) -> list[Column]:
+    """Time of an epoch and peak memory of every row, means over its runs."""
+    times, peaks = [], []
+    for row in table.rows:
+        costs = table.costs.get(row, ())
+        known = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+        times.append(shown_time(fmean(c.epoch_seconds for c in costs)) if costs else "-")
+        peaks.append(f"{fmean(known):,.0f} MiB" if known else "-")
+    return [
+        Column("", table.rows, right=False),
+        Column("an epoch", times),
+        Column("peak memory", peaks),
+    ]
 
 
 def _difference(cell: tuple[float, float | None] | None) -> str:
@@ -168,7 +204,10 @@ def as_csv(table: Table) -> str:
         found = table.differences(row, column)
         for name in TABLES:
             values[f"{name}_f1"], values[f"minus_{name}"] = found.get(name, _NONE)
-        shared = table.overlaps[row, column]
+        shared, costs = table.overlaps[row, column], table.costs.get(row, ())
+        values["epoch_seconds"] = fmean(c.epoch_seconds for c in costs) if costs else None
+        peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+        values["peak_mib"] = fmean(peaks) if peaks else None
         records.append(
             {
                 "train": row,

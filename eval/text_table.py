@@ -77,3 +77,14 @@ def as_csv(records: Sequence[Mapping[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(records)
     return stream.getvalue()
+
+
+def shown_time(seconds: float) -> str:
+    """43 s, 3.5 min, 2.1 h.
+
+    >>> [shown_time(seconds) for seconds in (0.42, 43.4, 210, 7560)]
+    ['0.4 s', '43 s', '3.5 min', '2.1 h']
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
     table = known_table(config, folder, sets, work)
     describe(config, folder, table, sets)
     wanted = [
-        (training, [cell for cell in cells if (training.data.name, cell.answered.name) in chosen])
+        (training, [cell for cell in cells if (training.row.name, cell.answered.name) in chosen])
         for training, cells in work
     ]
     if options.dry_run:
@@ -128,7 +128,7 @@ def chosen_pairs(config: "MatrixConfig", only: str | None) -> set[tuple[str, str
     Raises:
         UsageError: a pattern that is none, or chooses nothing.
     """
-    rows = [one.name for one in config.sets if one.train]
+    rows = [row.name for row in config.rows]
     columns = [one.name for one in config.sets]
     pairs = {(row, column) for row in rows for column in columns}
     if only is None:
@@ -171,7 +171,7 @@ def make_all(
     while True:
         busy: dict[str, Training] = {}
         for training, cells in work:
-            status, owner = make_cells(config, folder, training, cells, machine)
+            status, owner = make_cells(folder, training, cells, machine)
             if status:
                 print("the matrix goes on where it stopped with the same command")
                 return status, {}
@@ -194,27 +194,33 @@ def known_table(
 ) -> "Table":
     """What is finished, as a table."""
     from data.overlap import overlap
-    from eval.matrix import Table
+    from eval.matrix import Cost, Table
 
     cells: dict[tuple[str, str], list[dict[str, float]]] = {}
+    costs: dict[str, list[Cost]] = {}
     for training, its_cells in work:
+        cost = folder.cost(training)
+        if cost is not None:
+            costs.setdefault(training.row.name, []).append(cost)
         for cell in its_cells:
             scores = folder.scores(cell)
             if scores is not None:
-                cells.setdefault((training.data.name, cell.answered.name), []).append(scores)
-    rows = [one for one in sets if one.train]
+                cells.setdefault((training.row.name, cell.answered.name), []).append(scores)
+    by_name = {one.name: one for one in sets}
+    trained = {row.name: by_name[row.data].train for row in config.rows}
     return Table(
-        rows=[one.name for one in rows],
+        rows=list(trained),
         columns=[one.name for one in sets],
         seeds=len(config.seeds),
         cells=cells,
         questions={one.name: one.dev.contexts.questions for one in sets},
         overlaps={
-            (row.name, one.name): overlap(row.train.contexts, one.dev.contexts)
-            for row in rows
-            if row.train
+            (row, one.name): overlap(train.contexts, one.dev.contexts)
+            for row, train in trained.items()
+            if train
             for one in sets
         },
+        costs=costs,
         note=f"Start: {config.start}.",
     )
 

@@ -9,6 +9,7 @@ NAME ends in a hash of all that a run or a cell depends on (train/matrix_plan.py
 process, what is finished is never made again, and a run goes on from its last checkpoint.
 """
 
+import json
 import math
 import os
 import signal
@@ -22,12 +23,13 @@ import torch
 
 from data.squad import read_squad
 from eval.answerer import Answerer
+from eval.finished_run import epoch_seconds
+from eval.matrix import Cost
 from eval.predict import score_predictions
 from eval.prediction_files import write_json, write_predictions
 from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
 from train.earlier_run import options_file
-from train.matrix_config import MatrixConfig
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
 from train.run import STOP_SIGNALS
 
@@ -74,9 +76,19 @@ class Folder:
         return mark.exists() and (self.run(training) / "best" / "config.json").exists()
 
     def mark_trained(self, training: Training, command: str) -> None:
-        """Note that a run is finished."""
+        """Note that a run is finished, and what it cost."""
         path = self.path / "trained" / f"{training.name}.json"
-        _write(path, {"key": training.key, "command": command})
+        cost = training_cost(self.run(training))
+        _write(path, {"key": training.key, "command": command, **cost._asdict()})
+
+    def cost(self, training: Training) -> Cost | None:
+        """Of a finished run; None before, or if it was made by a version that did not note it."""
+        path = self.path / "trained" / f"{training.name}.json"
+        if not path.exists():
+            return None
+        saved = read_object(path, "a finished training of a matrix")
+        seconds, peak = saved.get("epoch_seconds"), saved.get("peak_mib")
+        return Cost(seconds, peak) if isinstance(seconds, int | float) else None
 
     def cell(self, cell: Cell) -> Path:
         """Its file."""
@@ -111,19 +123,27 @@ class Folder:
             yield
 
 
+def training_cost(run: Path) -> Cost:
+    """Time of an epoch, and the most memory, from a run's log."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_bytes().splitlines()]
+    updates = [line for line in lines if line["event"] == "update"]
+    evals = [line for line in lines if line["event"] == "eval"]
+    per_epoch = round(evals[-1]["update"] / evals[-1]["epoch"])
+    peaks = [line["time"]["peak_mib"] for line in evals if "peak_mib" in line["time"]]
+    return Cost(epoch_seconds(updates, per_epoch), max(peaks, default=None))
+
+
 def _write(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, values)
 
 
 def make_cells(
-    config: MatrixConfig, folder: Folder, training: Training, cells: Sequence[Cell],
-    machine: Machine,
-) -> tuple[int, str]:  # fmt: skip
+    folder: Folder, training: Training, cells: Sequence[Cell], machine: Machine
+) -> tuple[int, str]:
     """Train, if need be, and fill a training's missing cells.
 
     Args:
-        config: of the matrix.
         folder: OUT.
         training: of all the cells.
         cells: those wanted, finished or not.
@@ -140,7 +160,7 @@ def make_cells(
         try:
             with folder.held(training.name):
                 if not folder.is_trained(training):
-                    status = _train(config, folder, training, machine)
+                    status = _train(folder, training, machine)
                     if status:
                         return status, ""
         except InUse as held:
@@ -157,15 +177,15 @@ def make_cells(
     return 0, busy
 
 
-def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Machine) -> int:
+def _train(folder: Folder, training: Training, machine: Machine) -> int:
     """Run train.squad here, as its own command would; 0 if the run is finished."""
     from train.squad import main as train_squad
 
     run = folder.run(training)
-    arguments = squad_arguments(config, training, run)
+    arguments = squad_arguments(training, run)
     command = as_command(arguments)
     if options_file(run).exists():
-        arguments = resume_arguments(config, training, run)
+        arguments = resume_arguments(training, run)
     arguments = [*arguments, *machine.flags]
     print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
@@ -185,7 +205,7 @@ def _train(config: MatrixConfig, folder: Folder, training: Training, machine: Ma
 
 def _load(folder: Folder, training: Training, machine: Machine) -> Answerer:
     """A run's best model."""
-    settings = training.data.config.settings
+    settings = training.row.settings
     amp, dtype = settings.get("amp", False), settings.get("amp_dtype", "auto")
     run = str(folder.run(training))
     return Answerer.load(run, device=machine.device, amp=amp, amp_dtype=dtype)
@@ -205,7 +225,7 @@ def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:
     )  # fmt: skip
     training = cell.training
     values = {
-        "train": training.data.name,
+        "train": training.row.name,
         "eval": cell.answered.name,
         "seed": training.seed,
         "scores": scores,

@@ -8,7 +8,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from data.split import SPLITS
 from minibert.strict_json import shown
 from train.squad_options import SquadOptions, read_options
 
-TOP_KEYS = ("model", "revision", "from_scratch", "seeds", "settings", "sets")
+TOP_KEYS = ("model", "revision", "from_scratch", "seeds", "settings", "sets", "variants")
 SET_KEYS = ("train", "dev", "file", "dev_share", "split_by", "settings")
+VARIANT_KEYS = ("model", "revision", "from_scratch", "settings")
 # Options of train.squad that are not the config's: the matrix gives them itself, they belong to the
 # machine (flags of train.matrix), or a matrix has no use for them.
 NOT_SETTINGS = frozenset(
-    "model revision from_scratch train_file dev_file demo seed device threads output_dir overwrite "
-    "resume allow_change max_minutes dry_run".split()
+    "model revision from_scratch train_file dev_file demo recipe seed device threads output_dir "
+    "overwrite resume allow_change max_minutes dry_run".split()
 )
 SETTINGS = tuple(f.name for f in fields(SquadOptions) if f.name not in NOT_SETTINGS)
 MOST_SEEDS = 1000
@@ -54,30 +55,68 @@ class DataSet:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a training starts from.
+
+    Attributes:
+        model: Hub name, folder, or "embedded"; a config's folder where `new`.
+        revision: Hub branch, tag or commit.
+        new: random weights in place of the model's.
+    """
+
+    model: str
+    revision: str | None
+    new: bool
+
+    def __str__(self) -> str:
+        """In words; no folders of the user's machine."""
+        name = Path(self.model).name if Path(self.model).is_dir() else self.model
+        return f"random weights ({name})" if self.new else name
+
+    @property
+    def flag(self) -> str:
+        """Of train.squad."""
+        return "--from-scratch" if self.new else "--model"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a set that is trained on, in one way.
+
+    Attributes:
+        name: of the set; of the variant, where there are any; of both, where there are several
+            sets to train on as well.
+        data: name of the set.
+        start: model.
+        settings: options of train.squad.
+    """
+
+    name: str
+    data: str
+    start: Start
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class MatrixConfig:
     """A whole config, checked.
 
     Attributes:
         path: of the file.
-        model: Hub name, folder, or "embedded"; a config's folder where `new`.
-        revision: Hub branch, tag or commit.
-        new: random weights in place of the model's.
         seeds: one training for each.
-        sets: in the file's order, which is the table's.
+        sets: in the file's order, which is that of the table's columns.
+        rows: of the table.
     """
 
     path: Path
-    model: str
-    revision: str | None
-    new: bool
     seeds: tuple[int, ...]
     sets: tuple[DataSet, ...]
+    rows: tuple[Row, ...]
 
     @property
     def start(self) -> str:
-        """What trainings start from, in words; no folders of the user's machine."""
-        name = Path(self.model).name if Path(self.model).is_dir() else self.model
-        return f"random weights ({name})" if self.new else name
+        """What trainings start from, in words."""
+        return ", ".join(dict.fromkeys(str(row.start) for row in self.rows))
 
 
 def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -> MatrixConfig:
@@ -103,17 +142,7 @@ def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -
         raise UsageError(f"{path} is not TOML ({error}); docs/matrix.toml is an example") from None
     _refuse_unknown(path, "", document, TOP_KEYS)
     base = (folder or path.parent).absolute()
-    if "model" in document and "from_scratch" in document:
-        raise UsageError(f"{path}: model and from_scratch contradict each other; give one of them")
-    new = "from_scratch" in document
-    key = "from_scratch" if new else "model"
-    model = _typed(path, key, document.get(key, "embedded"), str)
-    if new or (base / model).is_dir():  # else it is a name
-        if not (base / model).is_dir():
-            raise UsageError(
-                f"{path}: from_scratch is {shown(model)}, but {base / model} is no folder"
-            )
-        model = str(base / model)
+    start = _start(path, "", document, base) or Start("embedded", None, new=False)
     common = _settings(path, "settings", document.get("settings", {}))
     tables = _typed(path, "sets", document.get("sets", {}), dict)
     sets = tuple(
@@ -121,10 +150,62 @@ def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -
     )
     if not any(one.train for one in sets):
         raise UsageError(f"{path} has no set to train on; docs/matrix.toml is an example")
-    revision = document.get("revision")
+    variants = _typed(path, "variants", document.get("variants", {}), dict)
+    rows = _rows(path, sets, variants, start, base, overrides)
+    return MatrixConfig(path, _seeds(path, document), sets, rows)
+
+
+def _start(path: Path, where: str, table: Mapping[str, Any], base: Path) -> Start | None:
+    """The model that a table names, None where it names none."""
+    at = f"{where}." if where else ""
+    if "model" in table and "from_scratch" in table:
+        raise UsageError(
+            f"{path}: {at}model and {at}from_scratch contradict each other; give one of them"
+        )
+    new = "from_scratch" in table
+    key = "from_scratch" if new else "model"
+    if key not in table:
+        if "revision" in table:
+            raise UsageError(f"{path}: {at}revision is of a model; name it beside it")
+        return None
+    model = _typed(path, f"{at}{key}", table[key], str)
+    if new or (base / model).is_dir():  # else it is a name
+        if not (base / model).is_dir():
+            raise UsageError(
+                f"{path}: {at}from_scratch is {shown(model)}, but {base / model} is no folder"
+            )
+        model = str(base / model)
+    revision = table.get("revision")
     if revision is not None:
-        revision = _typed(path, "revision", revision, str)
-    return MatrixConfig(path, model, revision, new, _seeds(path, document), sets)
+        revision = _typed(path, f"{at}revision", revision, str)
+    return Start(model, revision, new)
+
+
+def _rows(
+    path: Path,
+    sets: Sequence[DataSet],
+    variants: Mapping[str, Any],
+    start: Start,
+    base: Path,
+    overrides: Mapping[str, Any],
+) -> tuple[Row, ...]:
+    """Every set with a training part, in every variant."""
+    trained = [one for one in sets if one.train]
+    if not variants:
+        return tuple(Row(one.name, one.name, start, one.settings) for one in trained)
+    rows = []
+    for name, table in variants.items():
+        where = f"variants.{name}"
+        _refuse_name(path, "variant", name)
+        _refuse_unknown(path, where, _typed(path, where, table, dict), VARIANT_KEYS)
+        own = _settings(path, f"{where}.settings", table.get("settings", {}))
+        begin = _start(path, where, table, base) or start
+        for one in trained:
+            settings = {**one.settings, **own, **overrides}
+            _refuse_settings(path, name, settings)
+            row = name if len(trained) == 1 else f"{one.name}-{name}"
+            rows.append(Row(row, one.name, begin, settings))
+    return tuple(rows)
 
 
 def _seeds(path: Path, document: Mapping[str, Any]) -> tuple[int, ...]:
@@ -146,11 +227,7 @@ def _data_set(
     overrides: Mapping[str, Any],
 ) -> DataSet:
     where = f"sets.{name}"
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{path}: the set's name {shown(name)} should be letters, digits, '_', '.' and '-', at "
-            "most 40"
-        )
+    _refuse_name(path, "set", name)
     _refuse_unknown(path, where, _typed(path, where, table, dict), SET_KEYS)
     paths = {
         key: base / Path(_typed(path, f"{where}.{key}", table[key], str)).expanduser()
@@ -174,10 +251,7 @@ def _data_set(
         )
     own = _settings(path, f"{where}.settings", table.get("settings", {}))
     settings = {**common, **own, **overrides}
-    try:
-        read_options(as_flags(settings))  # as the trainings will
-    except UsageError as error:
-        raise UsageError(f"{path}: the settings of {name}: {error}") from None
+    _refuse_settings(path, name, settings)
     return DataSet(
         name=name,
         train=paths["file"] if splits else paths.get("train"),
@@ -186,6 +260,21 @@ def _data_set(
         split_by=split_by,
         settings=settings,
     )
+
+
+def _refuse_name(path: Path, what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{path}: the {what}'s name {shown(name)} should be letters, digits, '_', '.' and '-', "
+            "at most 40"
+        )
+
+
+def _refuse_settings(path: Path, name: str, settings: Mapping[str, Any]) -> None:
+    try:
+        read_options(as_flags(settings))  # as the trainings will
+    except UsageError as error:
+        raise UsageError(f"{path}: the settings of {name}: {error}") from None
 
 
 def _settings(path: Path, where: str, table: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from data.split import split_squad
 from minibert.files import write_file
 from minibert.strict_json import parse_object
 from train.environment import file_sha256
-from train.matrix_config import DataSet, MatrixConfig, as_flags
+from train.matrix_config import DataSet, MatrixConfig, Row, Start, as_flags
 from train.model_inputs import find_start, model_identity
 from train.resuming import FREE_OPTIONS
 from train.squad_options import SquadOptions
@@ -68,12 +68,14 @@ class Training:
     """One fine-tuning run.
 
     Attributes:
+        row: of the table: set, model and settings.
         data: what is trained on.
         train: its training part.
         seed: of the run.
         key: all that its weights depend on, as JSON values.
     """
 
+    row: Row
     data: ReadySet
     train: Part
     seed: int
@@ -82,12 +84,12 @@ class Training:
     @cached_property
     def name(self) -> str:
         """Of its folder: "squad-seed0-0123456789abcdef"."""
-        return f"{self.data.name}-seed{self.seed}-{_digest(self.key)}"
+        return f"{self.row.name}-seed{self.seed}-{_digest(self.key)}"
 
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.data.name}, seed {self.seed}"
+        return f"{self.row.name}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Cell:
     @cached_property
     def name(self) -> str:
         """Of its files: "squad--nq-seed0-0123456789abcdef"."""
-        names = f"{self.training.data.name}--{self.answered.name}"
+        names = f"{self.training.row.name}--{self.answered.name}"
         return f"{names}-seed{self.training.seed}-{_digest(self.key)}"
 
 
@@ -178,69 +180,74 @@ def _sha256(path: Path) -> str:
 
 
 def trainings(config: MatrixConfig, sets: list[ReadySet]) -> list[Training]:
-    """All runs of a matrix, set by set.
+    """All runs of a matrix, row by row.
 
     Raises:
-        ValueError: the model is not found, or not readable.
+        ValueError: a model is not found, or not readable.
     """
-    files, _, _ = find_start(config.model, config.revision, None, new=config.new)
-    identity = model_identity(files, new=config.new)
+    by_name = {one.name: one for one in sets}
+    identities = {row.start: _identity(row.start) for row in config.rows}
+    made = []
+    for row in config.rows:
+        data = by_name[row.data]
+        if data.train is None:  # `MatrixConfig.rows` are of sets that have one
+            continue
+        for seed in config.seeds:
+            key = _training_key(row, data, data.train, seed, identities[row.start])
+            made.append(Training(row, data, data.train, seed, key))
+    return made
+
+
+def _identity(start: Start) -> dict[str, Any]:
+    files, _, _ = find_start(start.model, start.revision, None, new=start.new)
+    identity = model_identity(files, new=start.new)
     del identity["model_source"]  # a place, while its files' hashes say what it is
-    return [
-        Training(data, data.train, seed, _training_key(data, data.train, seed, identity))
-        for data in sets
-        if data.train
-        for seed in config.seeds
-    ]
+    return identity
 
 
 def _training_key(
-    data: ReadySet, train: Part, seed: int, identity: dict[str, Any]
+    row: Row, data: ReadySet, train: Part, seed: int, identity: dict[str, Any]
 ) -> dict[str, Any]:
     """Without settings at their defaults, so that a new option of train.squad renames nothing."""
     defaults = {field.name: field.default for field in fields(SquadOptions)}
     counting = {
         name: value
-        for name, value in data.config.settings.items()
+        for name, value in row.settings.items()
         if name not in FREE_OPTIONS and value != defaults[name]
     }
     files = {"train_sha256": train.sha256, "dev_sha256": data.dev.sha256}
     return {"format": FORMAT, "seed": seed, **counting, **files, **identity}
 
 
-def squad_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+def squad_arguments(training: Training, run: Path) -> list[str]:
     """The command line of `train.squad` for a run that begins, without its machine.
 
     Args:
-        config: of the matrix.
         training: the run.
         run: its folder.
     """
-    revision = ["--revision", config.revision] if config.revision else []
-    flags = as_flags(training.data.config.settings)
-    return [*_places(config, training, run), *revision, "--seed", str(training.seed), *flags]
+    row = training.row
+    revision = ["--revision", row.start.revision] if row.start.revision else []
+    seed = ["--seed", str(training.seed)]
+    return [*_places(training, run), *revision, *seed, *as_flags(row.settings)]
 
 
-def resume_arguments(config: MatrixConfig, training: Training, run: Path) -> list[str]:
+def resume_arguments(training: Training, run: Path) -> list[str]:
     """The command line of `train.squad` for a run that goes on; arguments as above.
 
     Its files may lie elsewhere by now, or on this machine; their content is compared all the same.
     Device and threads are those that it began with, unless flags of this machine follow.
     """
-    may = f"train_file,dev_file,{_start_flag(config)[2:].replace('-', '_')},device,threads"
-    return ["--resume", *_places(config, training, run), "--allow-change", may]
+    start = training.row.start.flag[2:].replace("-", "_")
+    may = f"train_file,dev_file,{start},device,threads"
+    return ["--resume", *_places(training, run), "--allow-change", may]
 
 
-def _start_flag(config: MatrixConfig) -> str:
-    return "--from-scratch" if config.new else "--model"
-
-
-def _places(config: MatrixConfig, training: Training, run: Path) -> list[str]:
-    data = training.data
+def _places(training: Training, run: Path) -> list[str]:
+    start = training.row.start
     return [
-        *(_start_flag(config), config.model),
-        *("--train-file", str(training.train.path)),
-        *("--dev-file", str(data.dev.path), "--output-dir", str(run)),
+        *(start.flag, start.model, "--train-file", str(training.train.path)),
+        *("--dev-file", str(training.data.dev.path), "--output-dir", str(run)),
     ]
 
 

@@ -33,6 +33,7 @@ from train.checkpoint import PREFIX, TrainState, load_checkpoint, save_checkpoin
 from train.environment import record_start
 from train.folders import tidy
 from train.options import TrainOptions
+from train.peak_memory import peak_mib, reset_peak
 from train.recovery import (
     cut_log,
     forget_lost_best,
@@ -114,14 +115,17 @@ class Run:
         # Unbuffered: what is written counts as written, and closing it cannot fail again.
         log = (self.folder / "log.jsonl").open("ab", buffering=0)
         self._log = self._open.enter_context(log)
+        reset_peak(self._device)
         record_start(self.folder / "env.json", self._device, self.ranks.size)
 
     # ---- log
 
     def log(self, event: str, times: dict[str, float] | None = None, **values: Any) -> None:
         """Append one line: the event, its values, and the time apart from them."""
-        elapsed = round(time.monotonic() - self._started, 3)
-        line = {"event": event, **values, "time": {"elapsed_s": elapsed, **(times or {})}}
+        times = {"elapsed_s": round(time.monotonic() - self._started, 3), **(times or {})}
+        if event == "eval" and (peak := peak_mib(self._device)) is not None:
+            times["peak_mib"] = round(peak, 1)
+        line = {"event": event, **values, "time": times}
         rest = memoryview((json.dumps(line, allow_nan=False) + "\n").encode())
         with self._disk_errors("the log"):
             while rest:

@@ -18,6 +18,7 @@ import pytest
 import eval.compare
 import eval.compare_tables
 import eval.shared_texts  # what the command imports late is imported here, once
+import eval.text_table
 from eval.classification import class_rates, confusion_matrix
 from eval.dev_items import macro_f1_difference
 from eval.finished_run import epoch_seconds, read_run
@@ -507,7 +508,8 @@ def test_a_table_is_folded_to_its_width_and_keeps_the_names():
 
 
 def test_the_worked_examples_hold():
-    assert doctest.testmod(eval.compare_tables) == (0, 4)
+    assert doctest.testmod(eval.compare_tables) == (0, 3)
+    assert doctest.testmod(eval.text_table) == (0, 1)
 
 
 def test_the_examples_of_help_run(tmp_path):

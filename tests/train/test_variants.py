@@ -1,0 +1,105 @@
+"""Variants of train.matrix: one set trained on in several ways, from several models."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from data.command import UsageError
+from tests.forked import forked
+from tests.train.little import CONFIG, write_little
+from train.matrix_config import read_config
+
+HEAD = """
+from_scratch = "squad/model"
+seeds = [0, 1]
+[settings]
+epochs = 1
+batch_size = 12
+max_length = 32
+doc_stride = 8
+lr = 3e-3
+[sets.squad]
+train = "squad/train.json"
+dev = "squad/dev.json"
+settings = { warmup = 0.2 }
+"""
+VARIANTS = """
+[variants.linear]
+[variants.constant]
+settings = { lr_schedule = "constant", warmup = 0 }
+[variants.narrow]
+from_scratch = "narrow"
+"""
+
+
+def write_world(folder: Path, text: str) -> Path:
+    (folder / "squad").mkdir(parents=True)
+    write_little(folder / "squad")
+    (folder / "narrow").mkdir()
+    config = {**CONFIG, "intermediate_size": 8}
+    (folder / "narrow" / "config.json").write_text(json.dumps(config))
+    vocabulary = (folder / "squad" / "model" / "vocab.txt").read_bytes()
+    (folder / "narrow" / "vocab.txt").write_bytes(vocabulary)
+    path = folder / "matrix.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_variant_is_a_row_with_its_settings_its_model_and_what_it_cost(
+    tmp_path: Path,
+) -> None:
+    config = write_world(tmp_path, HEAD + VARIANTS)
+    out = tmp_path / "out"
+    words = [config, "--output-dir", out, "--threads", "1", "--pictures", "svg"]
+    status, output, errors = forked("train.matrix", *words, "--only", "linear:squad,constant:*")
+    assert status == 0, errors
+    status, output, errors = forked("train.matrix", *words)
+    assert status == 0 and "linear, seed 0: training" not in output, errors
+    lines = list(csv.DictReader((out / "matrix.csv").read_text().splitlines()))
+    assert [(line["train"], line["runs"]) for line in lines] == [
+        ("linear", "2"), ("constant", "2"), ("narrow", "2"),
+    ]  # fmt: skip
+    assert all(float(line["epoch_seconds"]) > 0 for line in lines)
+    assert all(float(line["peak_mib"]) > 50 for line in lines)
+    options = {}
+    for folder in (out / "runs").iterdir():
+        name, seed, _ = folder.name.rsplit("-", 2)
+        options[name, seed] = json.loads((folder / "options.json").read_bytes())["options"]
+    assert len(options) == 6
+    for (name, seed), made in options.items():
+        constant = name == "constant"
+        assert made["lr_schedule"] == ("constant" if constant else "linear")
+        assert made["warmup"] == (0.0 if constant else 0.2)
+        assert made["from_scratch"].endswith("narrow" if name == "narrow" else "model")
+        assert made["seed"] == int(seed.removeprefix("seed"))
+    page = (out / "matrix.md").read_text()
+    assert "peak memory" in page and "random weights (narrow)" in page
+    assert (out / "matrix.svg").is_file()
+
+
+def test_several_sets_have_every_variant_each(tmp_path: Path) -> None:
+    more = '[sets.other]\ntrain = "squad/dev.json"\ndev = "squad/train.json"\n'
+    config = read_config(write_world(tmp_path, HEAD + more + VARIANTS), None, {})
+    assert [row.name for row in config.rows] == [
+        "squad-linear", "other-linear", "squad-constant", "other-constant",
+        "squad-narrow", "other-narrow",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[variants.a]\nsetting = {}", "did you mean settings?"),
+        ("[variants.a]\nsettings = { lr = -1 }", "the settings of a: --lr is -1.0"),
+        ("[variants.'a b']", "the variant's name 'a b' should be letters"),
+        ("[variants.a]\nfrom_scratch = 'nowhere'", "variants.a.from_scratch is 'nowhere', but"),
+        ("[variants.a]\nrevision = 'x'", "variants.a.revision is of a model"),
+        ("[variants.a]\nmodel = 'x'\nfrom_scratch = 'narrow'", "contradict each other"),
+    ],
+)
+def test_a_wrong_variant_is_told_by_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read_config(write_world(tmp_path, f"{HEAD}\n{text}\n"), None, {})
+    assert expected in str(refused.value)
