@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,26 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     guard.install()
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """torch.compile as at the start of a process, with its counters at 0."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    # torch's own cache on disk holds pickles, which tests/guard.py takes for ours
+    with torch.compiler.config.patch(force_disable_caches=True):
+        yield
+    torch._dynamo.reset()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m cuda` import only what has such tests: a GPU's machine may lack other oracles."""
+    if config.getoption("markexpr") != "cuda" or not collection_path.name.startswith("test_"):
+        return None
+    return "mark.cuda" not in collection_path.read_text() or None
 
 
 _of_workers: list[str] = []  # what the guard saw in the processes of pytest-xdist

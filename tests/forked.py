@@ -1,5 +1,6 @@
 """Run a command as `python -m MODULE` would, in a forked child: torch is imported once for all."""
 
+import contextlib
 import importlib
 import os
 import runpy
@@ -9,8 +10,10 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 
-import matplotlib.pyplot  # noqa: F401  seconds that every child would spend again
-import torch._dynamo  # noqa: F401  likewise: the first optimizer imports it
+import torch._dynamo  # noqa: F401  seconds that every child would spend again
+
+with contextlib.suppress(ImportError):  # an extra, which a GPU's machine may lack
+    import matplotlib.pyplot  # noqa: F401  likewise
 
 
 def forked(

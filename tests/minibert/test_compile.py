@@ -20,15 +20,7 @@ CONFIG = BertConfig(
 )
 LENGTHS = (3, 1, 20, 64, 33, 2)  # of the first of two sequences
 
-
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch._dynamo.reset()
-    counters.clear()
-    # torch's own cache on disk holds pickles, which tests/guard.py takes for ours
-    with torch.compiler.config.patch(force_disable_caches=True):
-        yield
-    torch._dynamo.reset()
+pytestmark = pytest.mark.usefixtures("fresh_compiler")
 
 
 def make_models(backend: str) -> tuple[BertModel, BertModel]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,6 +93,7 @@ def test_logits_loss_and_gradients_are_those_of_float64_on_a_cpu(
         assert float((mine - truth).abs().max()) <= bound * scale
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_layers_compute_the_same() -> None:
     plain, compiled = make_model(GPU), make_model(GPU)
     compiled.encoder.compile_layers()
@@ -140,14 +142,38 @@ def test_an_update_waits_for_the_gpu_once(amp: torch.dtype) -> None:
     assert len(waits) <= (2 if amp is torch.float16 else 1), waits
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    """`python -m train.squad` on the GPU, in a process of its own."""
+def command(*words: object, first: str = "") -> subprocess.CompletedProcess[str]:
+    """`python -m train.squad` on the GPU, in a process of its own.
+
+    Args:
+        words: of the command line.
+        first: Python that the process runs before the command.
+    """
+    script = f"import runpy\n{first}\nrunpy.run_module('train.squad', run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-m", "train.squad", *map(str, words), "--device", GPU],
+        [sys.executable, "-c", script, *map(str, words), "--device", GPU],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+def events(run: Path, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in a run's log."""
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == kind]
+
+
+_STOP = """
+import os, signal
+from train.run import Run
+log_update = Run.log_update
+def log_and_stop(run, update, *values):
+    log_update(run, update, *values)
+    if update == {update}:
+        os.kill(os.getpid(), signal.SIGTERM)
+Run.log_update = log_and_stop
+"""
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
@@ -156,64 +182,62 @@ def test_a_deterministic_run_resumes_to_the_same_bits(tmp_path: Path, dtype: str
     more = ("--amp", "--amp-dtype", dtype, "--deterministic")
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert command(*little_arguments(tmp_path, whole, *more)).returncode == 0
-    words = little_arguments(tmp_path, stopped, *more, "--max-minutes", "1e-5")
-    for _ in range(3):  # one update a start
-        assert command(*words).returncode == 0
-        words = ["--resume", "--output-dir", str(stopped), "--max-minutes", "1e-5"]
-    assert command("--resume", "--output-dir", stopped).returncode == 0
+    words = little_arguments(tmp_path, stopped, *more)
+    for update in (3, 7):  # of 10; an epoch has 5
+        assert command(*words, first=_STOP.format(update=update)).returncode == 143
+        assert events(stopped, "update")[-1]["update"] == update
+        words = ["--resume", "--output-dir", str(stopped)]
+    assert command(*words).returncode == 0
     for name in ("best/model.safetensors", "predictions.json"):
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
 
 
+_LARGE_SCALE = """
+import functools, torch
+torch.amp.GradScaler = functools.partial(torch.amp.GradScaler, init_scale=2.0**28)
+"""
+
+
 def test_float16_skips_an_update_that_overflows_and_makes_it_again(tmp_path: Path) -> None:
+    """A scale that the gradients of this loss cannot bear is halved until they can."""
     write_little(tmp_path)
     run = tmp_path / "run"
-    # the scaler begins at 65,536, which these losses overflow sooner or later
-    words = little_arguments(tmp_path, run, "--amp", "--amp-dtype", "fp16", "--epochs", "4")
-    assert command(*words).returncode == 0
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    made = [line["update"] for line in lines if line["event"] == "update"]
-    assert made == list(range(1, made[-1] + 1))
-    for skip in (line for line in lines if line["event"] == "skip"):
-        after = next(
-            line for line in lines if line["event"] == "update" and line["update"] == skip["update"]
-        )
-        assert after["scale"] < skip["scale"]
+    words = little_arguments(tmp_path, run, "--amp", "--amp-dtype", "fp16")
+    assert command(*words, first=_LARGE_SCALE).returncode == 0
+    made, skips = events(run, "update"), events(run, "skip")
+    assert [line["update"] for line in made] == list(range(1, len(made) + 1))
+    assert [skip["scale"] for skip in skips] == [2.0 ** (28 - n) for n in range(len(skips))]
+    assert len(skips) >= 3
+    for skip in skips:
+        again = made[skip["update"] - 1]
+        assert again["scale"] < skip["scale"]
 
 
 _LITTLE_MEMORY = """
-import sys, torch, runpy
-torch.cuda.set_per_process_memory_fraction(float(sys.argv[1]))
-sys.argv = ["train.squad", *sys.argv[2:]]
-runpy.run_module("train.squad", run_name="__main__", alter_sys=True)
+import torch
+total = torch.cuda.get_device_properties(0).total_memory
+torch.cuda.set_per_process_memory_fraction(2e9 / total)
 """
 
 
 def test_a_gpu_without_memory_halves_the_micro_batches(tmp_path: Path) -> None:
-    """A share of the card's memory that a batch of 4,096 long windows does not fit into."""
+    """2 GB, for an update of some 3,000 windows that would take four times as much."""
     write_little(tmp_path, questions=1500)
     config = json.loads((tmp_path / "model" / "config.json").read_bytes())
     config |= {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 4096}
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    total = torch.cuda.get_device_properties(0).total_memory
-    words = little_arguments(tmp_path, tmp_path / "run", "--batch-size", "4096", "--epochs", "1")
-    done = subprocess.run(
-        [sys.executable, "-c", _LITTLE_MEMORY, str(2e9 / total), *words, "--device", GPU],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
+    run = tmp_path / "run"
+    words = little_arguments(tmp_path, run, "--batch-size", "4096", "--epochs", "1")
+    done = command(*words, first=_LITTLE_MEMORY)
     assert done.returncode == 0, done.stderr
     assert "warning: out of memory in update 1; going on with --accumulate 2" in done.stderr
-    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    events = [json.loads(line) for line in lines]
-    assert [e["event"] for e in events].count("memory") >= 1
-    assert (tmp_path / "run" / "metrics.json").is_file()
+    assert events(run, "memory") and (run / "metrics.json").is_file()
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_the_layers_are_compiled_once_for_every_number_of_tokens() -> None:
     from torch._dynamo.utils import counters
 
-    torch._dynamo.reset()
-    counters.clear()
     model = BertModel(CONFIG).to(GPU)
     model.compile_layers()
     for length in (3, 100, 64, 17, 128):
