@@ -5,13 +5,15 @@
 
 Needs torch, transformers, tokenizers, safetensors, numpy, tqdm, and no network: weights are random,
 windows are real. Sides take turns in one run (benchmarks.step says what the peer does); every round
-ends with a wait for the device. What is measured is also printed as it comes, to stderr.
+ends with a wait for the device. What is measured is also printed as it comes, to stderr. A part
+that fails costs none of the others: its error is printed, and it is tried again uncompiled.
 """
 
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.timing import Row
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": ""}
-PARTS = ("attention", "training", "memory", "inference", "steady")
+PARTS = ("steady", "training", "attention", "inference")  # what promises most, first
 SIZES = ("tiny", "small", "base", "large")
 DEV_SET_SECONDS = 1.5  # the goal for bert-base
 
@@ -45,6 +47,7 @@ class Options:
     peer_batch: int = option(64, help="windows in one batch of the peer's inference")
     rounds: int = option(9, help="timed rounds of every side")
     seconds: float = option(60.0, help="of the steady training")
+    minutes: float = option(8.0, help="after these no further part begins")
 
     def __post_init__(self) -> None:
         for name, known in (("parts", PARTS), ("sizes", SIZES), ("dtypes", tuple(DTYPES))):
@@ -54,8 +57,9 @@ class Options:
         for name in ("batch_size", "batches", "windows", "peer_batch", "rounds"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
-        if not self.seconds > 0:
-            raise UsageError(f"--seconds is {self.seconds}, expected more than 0")
+        for name in ("seconds", "minutes"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"--{name} is {getattr(self, name)}, expected more than 0")
 
     def listed(self, name: str) -> list[str]:
         """The parts of an option with commas."""
@@ -75,16 +79,40 @@ def main(argv: list[str]) -> int:
     device, folder = choose_device(options.device), data_folder(options.data)
     started = time.perf_counter()
     rows: list[Row] = []
+    failures: list[str] = []
     for part in options.listed("parts"):
         for setting in settings(options, folder, device, part):
             begin = time.perf_counter()
+            if begin - started > 60 * options.minutes:
+                failures.append(f"no time for {part}, {setting.name}")
+                continue
             print(f"{part}, {setting.name}", file=sys.stderr, flush=True)
-            measured = measure(options, part, setting)
+            measured = attempt(options, part, setting, failures)
             rows += measured
             seconds = time.perf_counter() - begin
             print(f"{seconds:.0f} s\n{table(measured)}", file=sys.stderr, flush=True)
     print(f"{environment(device)}; {time.perf_counter() - started:.0f} s in all\n\n{table(rows)}")
-    return 0
+    for failure in failures:
+        print(failure)
+    return 1 if failures else 0
+
+
+def attempt(options: Options, part: str, setting: "Setting", failures: list[str]) -> "list[Row]":
+    """The rows of a part; of one that fails, those without compilation, or none.
+
+    Args:
+        options: of the command.
+        part: to measure.
+        setting: to measure it with.
+        failures: gets a line for every try that fails.
+    """
+    for compiled in (True, False) if setting.compiled else (False,):
+        try:
+            return measure(options, part, replace(setting, compiled=compiled))
+        except Exception:  # a machine's time is short, and the other parts may well run
+            traceback.print_exc()
+            failures.append(f"failed: {part}, {setting.name}{', compiled' if compiled else ''}")
+    return []
 
 
 def settings(options: Options, folder: Path, device: "torch.device", part: str) -> "list[Setting]":
@@ -114,7 +142,7 @@ def measure(options: Options, part: str, setting: "Setting") -> "list[Row]":
 
     from benchmarks.attention import attention_rows
     from benchmarks.ceiling import matrix_ceiling
-    from benchmarks.gpu_training import memory_rows, steady_rows, training_rows
+    from benchmarks.gpu_training import steady_rows, training_rows
     from benchmarks.timing import Row
     from benchmarks.workload import TRAIN_FILE, read_windows
     from minibert.attention import has_flash
@@ -128,8 +156,6 @@ def measure(options: Options, part: str, setting: "Setting") -> "list[Row]":
         return attention_rows(windows, device, dtype, setting.rounds, setting.batch_size)
     if part == "training":
         return training_rows(setting)
-    if part == "memory":
-        return memory_rows(setting) if device.type == "cuda" else []
     if part == "inference":
         return inference_rows(options, setting)
     ceiling = matrix_ceiling(device, dtype or torch.float32)

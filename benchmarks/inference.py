@@ -117,9 +117,9 @@ def inference_rows(
 
 def draw(total: int, count: int, number: int) -> Ints:
     """(count,) windows in the order of the file: stretches of neighbours from all over it."""
-    length = count // STRETCHES
-    begins = np.sort(np.random.default_rng(number).integers(0, total - length, STRETCHES))
-    return (begins[:, None] + np.arange(length)).ravel()
+    sizes = np.diff(np.linspace(0, count, STRETCHES + 1).astype(np.int64))
+    begins = np.sort(np.random.default_rng(number).integers(0, total - sizes.max(), STRETCHES))
+    return np.concatenate([np.arange(b, b + n) for b, n in zip(begins, sizes, strict=True)])
 
 
 def select(windows: Windows, chosen: Ints) -> Windows:
@@ -155,8 +155,8 @@ def peer_logits(
     ):
         for begin in range(0, len(features), batch_size):
             output = model(**collator(features[begin : begin + batch_size]).to(device))
-            logits.append((output.start_logits.float().cpu(), output.end_logits.float().cpu()))
-    return logits
+            logits.append((output.start_logits.float(), output.end_logits.float()))
+    return [(start.cpu(), end.cpu()) for start, end in logits]  # not before: a GPU is waited for
 
 
 def check_equal(ours: WindowLogits, theirs: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -110,15 +110,17 @@ def alternate(
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     gc.collect()
     gc.freeze()  # the collector would walk the inputs again and again, at either side's expense
-    for number in range(-warm_up, rounds):
-        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
-        for name in names:
-            begin = time.perf_counter()
-            result = sides[name](max(number, 0))
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - begin)
-            del result  # outside the measurement, and before the next one
-        print(".", end="", file=sys.stderr, flush=True)
-    gc.unfreeze()
+    try:
+        for number in range(-warm_up, rounds):
+            names = list(sides) if number % 2 == 0 else list(sides)[::-1]
+            for name in names:
+                begin = time.perf_counter()
+                result = sides[name](max(number, 0))
+                if number >= 0:
+                    seconds[name].append(time.perf_counter() - begin)
+                del result  # outside the measurement, and before the next one
+            print(".", end="", file=sys.stderr, flush=True)
+    finally:
+        gc.unfreeze()
     print(file=sys.stderr)
     return seconds

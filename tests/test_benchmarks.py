@@ -20,7 +20,8 @@ from benchmarks.convert import (
     make_shard,
     read_shard,
 )
-from benchmarks.gpu_training import Clock
+from benchmarks.gpu_training import Clock, Setting
+from benchmarks.inference import draw
 from benchmarks.pretraining import Options, mean_and_deviation, run_words, verdict
 from benchmarks.timing import Row
 from data.command import UsageError
@@ -126,11 +127,39 @@ def test_the_gpu_table_has_the_first_size_and_dtype_in_full(tmp_path: Path) -> N
         ("large, bfloat16", False),
     )
     assert names("training") == [base, half, large]
-    assert names("memory") == names("inference") == [base, large]
+    assert names("inference") == [base, large]
     assert names("steady") == names("attention") == [base]
     for values in ({"parts": "training,speed"}, {"sizes": "huge"}, {"rounds": 0}, {"seconds": 0.0}):
         with pytest.raises(UsageError):
             gpu.Options(**values)
+
+
+def test_a_part_that_fails_on_a_gpu_is_tried_uncompiled_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(options: gpu.Options, part: str, setting: Setting) -> list[Row]:
+        if setting.compiled or part == "attention":
+            raise RuntimeError("no compiler")
+        return [Row(f"{part}, {setting.name}", [1.0])]
+
+    monkeypatch.setattr(gpu, "measure", measure)
+    monkeypatch.setattr("benchmarks.workload.data_folder", Path)
+    words = ["--device", "cpu", "--sizes", "base", "--dtypes", "bf16"]
+    assert gpu.main(words) == 1
+    said, errors = capsys.readouterr()
+    for part in ("steady", "training", "inference"):
+        assert f"| {part}, base, bfloat16" in said
+        assert f"failed: {part}, base, bfloat16, compiled\n" in said
+    assert "failed: attention, base, bfloat16\n" in said and "no compiler" in errors
+    assert gpu.main([*words, "--no-compile", "--minutes", "1e-9"]) == 1
+    assert "no time for steady, base, bfloat16\n" in capsys.readouterr().out
+    assert gpu.main([*words, "--no-compile", "--parts", "steady,training"]) == 0
+
+
+@pytest.mark.parametrize("count", [8, 20, 64])
+def test_a_round_of_inference_has_as_many_windows_as_asked_for(count: int) -> None:
+    chosen = draw(100, count, number=1)
+    assert len(chosen) == count and 0 <= chosen.min() and chosen.max() < 100
 
 
 def test_a_steady_training_counts_the_tokens_of_whole_pieces(
@@ -140,6 +169,6 @@ def test_a_steady_training_counts_the_tokens_of_whole_pieces(
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = Clock(seconds=6.0, piece=2.0, device=torch.device("cpu"))
     while not clock.stop_requested:
-        clock.log_update(0, 0, 0.0, 100, None)  # the first warms up
+        clock.log_update(0, 0, 0.0, 100, None)  # the first ten warm up
         now[0] += 0.5
     assert clock.pieces == [(2.0, 400)] * 3
