@@ -13,7 +13,7 @@ from data.failures import is_out_of_memory
 from data.ranks import ALONE, Ranks
 from train.ahead import Ahead
 from train.disk import disk_free
-from train.faults import renew
+from train.faults import renew, with_twice_the_parts
 from train.gradients import Gradients
 from train.largest_part import largest_that_fits
 from train.loop import Task, make_update, seed_update
@@ -54,16 +54,26 @@ def print_plan(
     model.train()
     gradients, ahead = Gradients(model, ranks), Ahead(task.make_batch, device)
     plan = replace(plan, accumulate=ranks.round_up(plan.accumulate))
-    seconds = []
-    for update in range(min(TIMED_UPDATES + 1, plan.total_updates)):
+    seconds: list[float] = []
+    while len(seconds) < min(TIMED_UPDATES + 1, plan.total_updates):
         started = time.monotonic()
-        seed_update(options.seed, update, ranks.rank)
-        parts = plan.micro_batches(update)
-        with gradients.attempt(len(parts)):
-            make_update(
-                model, optimizer, scaler, gradients, ahead.batches(ranks.share(parts), None),
-                sum(map(task.weight, parts)), options.clip_norm, device, amp_dtype, task.loss_sum,
-            )  # fmt: skip
+        seed_update(options.seed, len(seconds), ranks.rank)
+        parts = plan.micro_batches(len(seconds))
+        try:
+            with gradients.attempt(len(parts)):
+                make_update(
+                    model, optimizer, scaler, gradients, ahead.batches(ranks.share(parts), None),
+                    sum(map(task.weight, parts)), options.clip_norm, device, amp_dtype,
+                    task.loss_sum,
+                )  # fmt: skip
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or plan.accumulate >= plan.batch_size:
+                raise
+            plan = with_twice_the_parts(plan, error)
+            scaler = renew(scaler, device)
+            optimizer.zero_grad(set_to_none=True)
+            print(f"out of memory: a run would go on with --accumulate {plan.accumulate}")
+            continue
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -49,17 +49,28 @@ def halve_micro_batches(
             "shorter windows (--max-length), --amp, a smaller model, or a larger device",
             EXIT_MEMORY,
         )
-    state.accumulate = min(2 * plan.accumulate, plan.batch_size)
+    smaller = with_twice_the_parts(plan, error)
+    state.accumulate = smaller.accumulate
     run.log("memory", update=state.update + 1, accumulate=state.accumulate)
     print(
         f"warning: out of memory in update {state.update + 1}; going on with --accumulate "
         f"{state.accumulate}, the same windows in every update ({reason})",
         file=sys.stderr,
     )
+    return smaller
+
+
+def with_twice_the_parts(plan: BatchPlan, error: BaseException) -> BatchPlan:
+    """A plan whose micro-batches are half as large, with the memory of a failed update given back.
+
+    Args:
+        plan: that was too large.
+        error: torch's, which loses its traceback.
+    """
     error.__traceback__ = None  # its frames hold the tensors of the failed update
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what is left is in pieces of the old sizes
-    return replace(plan, accumulate=state.accumulate)
+    return replace(plan, accumulate=min(2 * plan.accumulate, plan.batch_size))
 
 
 def give_back_memory() -> None:

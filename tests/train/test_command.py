@@ -475,6 +475,27 @@ def test_a_dry_run_finds_the_largest_micro_batch_by_running_out_of_memory(files,
     assert found and 18 <= int(found[1]) <= 20
 
 
+def test_a_dry_run_whose_updates_do_not_fit_says_how_a_run_would_go_on(files, tmp_path):
+    def little_memory():
+        forward = BertForQuestionAnswering.forward
+
+        def refusing(model, batch):
+            if batch.num_sequences > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return forward(model, batch)
+
+        BertForQuestionAnswering.forward = refusing
+        train.dry_run.has_its_own_memory = lambda device: True
+        torch.cuda.max_memory_allocated = lambda device: 2.5e9
+
+    words = little_arguments(files, tmp_path / "run", "--dry-run")
+    status, output, errors = forked("train.squad", *words, prepare=little_memory)
+    assert (status, errors) == (0, "")
+    assert "a run would go on with --accumulate 2\n" in output
+    assert "a run would go on with --accumulate 4\n" in output
+    assert "s an update, about" in output and "largest micro-batch that fits: 5\n" in output
+
+
 @pytest.mark.parametrize("updates", [3, 7])
 def test_updates_take_the_place_of_epochs(files, tmp_path, updates):
     run = tmp_path / "run"
