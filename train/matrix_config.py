@@ -3,34 +3,27 @@
 docs/matrix.toml is an example with every key explained.
 """
 
-import difflib
-import re
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
-from data.options import flag
 from data.split import SPLITS
 from minibert.strict_json import shown
-from train.squad_options import SquadOptions, read_options
+from train.matrix_values import (
+    read_settings,
+    refuse_name,
+    refuse_settings,
+    refuse_unknown,
+    typed,
+)
 
 TOP_KEYS = ("model", "revision", "from_scratch", "seeds", "settings", "sets", "variants")
 SET_KEYS = ("train", "dev", "file", "dev_share", "split_by", "settings")
 VARIANT_KEYS = ("model", "revision", "from_scratch", "settings")
-# Options of train.squad that are not the config's: the matrix gives them itself, they belong to the
-# machine (flags of train.matrix), or a matrix has no use for them.
-NOT_SETTINGS = frozenset(
-    "model revision from_scratch train_file dev_file demo recipe seed device threads output_dir "
-    "overwrite resume allow_change max_minutes dry_run".split()
-)
-SETTINGS = tuple(f.name for f in fields(SquadOptions) if f.name not in NOT_SETTINGS)
 MOST_SEEDS = 1000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")  # of files, and never a pattern
 
 
 @dataclass(frozen=True)
@@ -140,17 +133,17 @@ def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -
         raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML ({error}); docs/matrix.toml is an example") from None
-    _refuse_unknown(path, "", document, TOP_KEYS)
+    refuse_unknown(path, "", document, TOP_KEYS)
     base = (folder or path.parent).absolute()
     start = _start(path, "", document, base) or Start("embedded", None, new=False)
-    common = _settings(path, "settings", document.get("settings", {}))
-    tables = _typed(path, "sets", document.get("sets", {}), dict)
+    common = read_settings(path, "settings", document.get("settings", {}))
+    tables = typed(path, "sets", document.get("sets", {}), dict)
     sets = tuple(
         _data_set(path, name, table, base, common, overrides) for name, table in tables.items()
     )
     if not any(one.train for one in sets):
         raise UsageError(f"{path} has no set to train on; docs/matrix.toml is an example")
-    variants = _typed(path, "variants", document.get("variants", {}), dict)
+    variants = typed(path, "variants", document.get("variants", {}), dict)
     rows = _rows(path, sets, variants, start, base, overrides)
     return MatrixConfig(path, _seeds(path, document), sets, rows)
 
@@ -168,7 +161,7 @@ def _start(path: Path, where: str, table: Mapping[str, Any], base: Path) -> Star
         if "revision" in table:
             raise UsageError(f"{path}: {at}revision is of a model; name it beside it")
         return None
-    model = _typed(path, f"{at}{key}", table[key], str)
+    model = typed(path, f"{at}{key}", table[key], str)
     if new or (base / model).is_dir():  # else it is a name
         if not (base / model).is_dir():
             raise UsageError(
@@ -177,7 +170,7 @@ def _start(path: Path, where: str, table: Mapping[str, Any], base: Path) -> Star
         model = str(base / model)
     revision = table.get("revision")
     if revision is not None:
-        revision = _typed(path, f"{at}revision", revision, str)
+        revision = typed(path, f"{at}revision", revision, str)
     return Start(model, revision, new)
 
 
@@ -196,20 +189,20 @@ def _rows(
     rows = []
     for name, table in variants.items():
         where = f"variants.{name}"
-        _refuse_name(path, "variant", name)
-        _refuse_unknown(path, where, _typed(path, where, table, dict), VARIANT_KEYS)
-        own = _settings(path, f"{where}.settings", table.get("settings", {}))
+        refuse_name(path, "variant", name)
+        refuse_unknown(path, where, typed(path, where, table, dict), VARIANT_KEYS)
+        own = read_settings(path, f"{where}.settings", table.get("settings", {}))
         begin = _start(path, where, table, base) or start
         for one in trained:
             settings = {**one.settings, **own, **overrides}
-            _refuse_settings(path, name, settings)
+            refuse_settings(path, name, settings)
             row = name if len(trained) == 1 else f"{one.name}-{name}"
             rows.append(Row(row, one.name, begin, settings))
     return tuple(rows)
 
 
 def _seeds(path: Path, document: Mapping[str, Any]) -> tuple[int, ...]:
-    seeds = _typed(path, "seeds", document.get("seeds", [0]), list)
+    seeds = typed(path, "seeds", document.get("seeds", [0]), list)
     good = all(type(seed) is int and 0 <= seed < 2**31 for seed in seeds)
     if not good or not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) != len(seeds):
         raise UsageError(
@@ -227,10 +220,10 @@ def _data_set(
     overrides: Mapping[str, Any],
 ) -> DataSet:
     where = f"sets.{name}"
-    _refuse_name(path, "set", name)
-    _refuse_unknown(path, where, _typed(path, where, table, dict), SET_KEYS)
+    refuse_name(path, "set", name)
+    refuse_unknown(path, where, typed(path, where, table, dict), SET_KEYS)
     paths = {
-        key: base / Path(_typed(path, f"{where}.{key}", table[key], str)).expanduser()
+        key: base / Path(typed(path, f"{where}.{key}", table[key], str)).expanduser()
         for key in ("train", "dev", "file")
         if key in table
     }
@@ -249,9 +242,9 @@ def _data_set(
         raise UsageError(
             f"{path}: {where}.split_by is {shown(split_by)}, expected {' or '.join(SPLITS)}"
         )
-    own = _settings(path, f"{where}.settings", table.get("settings", {}))
+    own = read_settings(path, f"{where}.settings", table.get("settings", {}))
     settings = {**common, **own, **overrides}
-    _refuse_settings(path, name, settings)
+    refuse_settings(path, name, settings)
     return DataSet(
         name=name,
         train=paths["file"] if splits else paths.get("train"),
@@ -260,64 +253,3 @@ def _data_set(
         split_by=split_by,
         settings=settings,
     )
-
-
-def _refuse_name(path: Path, what: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{path}: the {what}'s name {shown(name)} should be letters, digits, '_', '.' and '-', "
-            "at most 40"
-        )
-
-
-def _refuse_settings(path: Path, name: str, settings: Mapping[str, Any]) -> None:
-    try:
-        read_options(as_flags(settings))  # as the trainings will
-    except UsageError as error:
-        raise UsageError(f"{path}: the settings of {name}: {error}") from None
-
-
-def _settings(path: Path, where: str, table: Any) -> dict[str, Any]:
-    """Options of train.squad, of their types; a whole number serves where any number does."""
-    _refuse_unknown(path, where, _typed(path, where, table, dict), SETTINGS)
-    hints = typing.get_type_hints(SquadOptions)
-    settings = {}
-    for name, value in table.items():
-        kinds = typing.get_args(hints[name]) or (hints[name],)
-        kind = next(kind for kind in kinds if kind is not types.NoneType)
-        settings[name] = _typed(path, f"{where}.{name}", value, kind)
-    return settings
-
-
-def as_flags(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as `train.squad` takes them on its command line, by name."""
-    flags = []
-    for name in sorted(settings):
-        value, typed = settings[name], flag(name, settings[name])
-        # one word: a negative number looks like a flag
-        flags.append(typed if isinstance(value, bool) else f"{typed}={value}")
-    return flags
-
-
-def _typed(path: Path, where: str, value: Any, kind: type) -> Any:
-    """A value of the type that it should have; no text is empty."""
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        what = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        wanted = what.get(kind, "a table" if kind is dict else "a list")
-        raise UsageError(f"{path}: {where} is {shown(value)}, expected {wanted}")
-    if value == "":  # a path that is empty would be the folder that paths start from
-        raise UsageError(f"{path}: {where} is empty text; write what is meant, or leave it out")
-    return value
-
-
-def _refuse_unknown(path: Path, where: str, table: Iterable[str], known: tuple[str, ...]) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
-            if where.endswith("settings") and key in NOT_SETTINGS:
-                hint = "leave it to the rest of the config and the flags of train.matrix"
-            place = f"{where} has" if where else "it has"
-            raise UsageError(f"{path}: {place} the unknown key {shown(key)}; {hint}")

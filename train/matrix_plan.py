@@ -18,7 +18,8 @@ from data.split import split_squad
 from minibert.files import write_file
 from minibert.strict_json import parse_object
 from train.environment import file_sha256
-from train.matrix_config import DataSet, MatrixConfig, Row, Start, as_flags
+from train.matrix_config import DataSet, MatrixConfig, Row, Start
+from train.matrix_values import as_flags
 from train.model_inputs import find_start, model_identity
 from train.resuming import FREE_OPTIONS
 from train.squad_options import SquadOptions

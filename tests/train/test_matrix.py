@@ -27,6 +27,7 @@ from tests.train.killing import at_file_event, finish, result, start
 from tests.train.little import write_little
 from train import matrix_config, matrix_plan
 from train.matrix import main
+from train.matrix_values import SETTINGS
 from train.resuming import INPUTS
 from train.squad_options import SquadOptions
 
@@ -445,7 +446,7 @@ def test_a_name_holds_what_is_set_and_stays_when_train_squad_gets_another_option
     defaults = {field.name: field.default for field in fields(SquadOptions)}
     assert matrix_plan.FORMAT == 2
     assert DEFAULTS.items() <= defaults.items()
-    assert DEFAULTS.keys() <= set(matrix_config.SETTINGS)
+    assert DEFAULTS.keys() <= set(SETTINGS)
 
 
 def test_a_setting_at_its_default_is_the_same_cell_as_without_it(tmp_path: Path) -> None:
