@@ -193,9 +193,11 @@ def work_of(files, tmp_path, kind="bert", **changes):
 
 def gradients(work, options, parts):
     optimizer, scaler = make_optimizer(work.model, options), torch.amp.GradScaler(enabled=False)
+    weight = sum(map(work.task.weight, parts))
     made = make_update(
-        work.model, optimizer, scaler, parts, 0.0, torch.device("cpu"), None, work.task,
-        Gradients(work.model, ALONE),
+        work.model, optimizer, scaler, Gradients(work.model, ALONE),
+        map(work.task.make_batch, parts), weight, 0.0, torch.device("cpu"), None,
+        work.task.loss_sum,
     )  # fmt: skip
     assert isinstance(made, Update) and made.is_finite
     return made.loss, {n: p.grad for n, p in work.model.named_parameters() if p.grad is not None}
@@ -226,9 +228,10 @@ def test_a_frozen_encoder_keeps_its_weights_and_has_no_dropout(files, tmp_path):
     optimizer, scaler = make_optimizer(work.model, options), torch.amp.GradScaler(enabled=False)
     for group in optimizer.param_groups:
         group["lr"] = 0.1
+    batch = work.task.make_batch(np.arange(9))
     make_update(
-        work.model, optimizer, scaler, [np.arange(9)], 5.0, torch.device("cpu"), None, work.task,
-        Gradients(work.model, ALONE),
+        work.model, optimizer, scaler, Gradients(work.model, ALONE), [batch], 9.0, 5.0,
+        torch.device("cpu"), None, work.task.loss_sum,
     )  # fmt: skip
     assert not work.model.encoder.training
     for name, parameter in work.model.named_parameters():
