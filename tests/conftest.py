@@ -83,7 +83,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 # files that take longest: pytest-xdist hands out files by their number of tests, and one that is
 # begun last would be waited for
-LONG = ("test_kill.py", "test_fuzz.py", "test_resume.py", "test_changes.py", "test_windows.py")
+LONG = (
+    "test_kill.py",
+    "test_torchrun.py",
+    "test_ranks.py",
+    "test_fuzz.py",
+    "test_resume.py",
+    "test_changes.py",
+    "test_windows.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
