@@ -206,7 +206,6 @@ def start_alike(model: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             moments = optimizer.state[parameter]
-            tensors += [
-                moments[name] for name in sorted(moments)
-            ]  # a loaded state has its own order
+            # sorted, since a loaded state has its own order
+            tensors += [moments[name] for name in sorted(moments)]
     ranks.copy_first([tensor.detach() for tensor in tensors])

@@ -168,10 +168,8 @@ def train(
     while not task.is_finished(state, plan.total_updates) and not ranks.any(run.stop_requested):
         if state.evaluation_due:
             state.evaluation_due = False
-            task.evaluate(state, run)
-            follow_first(
-                state, ranks
-            )  # due again if a signal stopped it: first thing after a resume
+            task.evaluate(state, run)  # a signal that stops it makes it due again
+            follow_first(state, ranks)
             if not state.evaluation_due:
                 run.save(model, optimizer, scaler, state)
             continue
@@ -209,7 +207,7 @@ def train(
         epoch, ends_epoch = plan.epoch_of(state.update), plan.ends_epoch(state.update)
         state.update += 1
         run.log_update(state.update, epoch, lr, sum(map(task.size, parts)), made)
-        if state.update % TRIM_EVERY == 0:
+        if device.type == "cpu" and state.update % TRIM_EVERY == 0:
             give_back_memory()
         every = options.eval_every
         state.evaluation_due = ends_epoch or (every > 0 and state.update % every == 0)
