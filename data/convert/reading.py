@@ -227,7 +227,7 @@ class Source:
         Raises:
             ValueError: with file and line.
         """
-        csv.field_size_limit(MOST_BYTES)
+        earlier = csv.field_size_limit(MOST_BYTES)  # of the whole process: put back at the end
         reader = csv.reader(self._text_lines(), strict=True)
         begin = 1
         header: list[str] | None = None
@@ -250,6 +250,8 @@ class Source:
                 begin = reader.line_num + 1
         except csv.Error as error:
             raise self.bad(begin, f"begins a row that is not csv ({error})") from None
+        finally:
+            csv.field_size_limit(earlier)
         if header is None:
             raise ValueError(f"{self.path} is empty")
 

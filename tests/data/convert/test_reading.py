@@ -1,5 +1,6 @@
 """One file, read once: lines, array elements and rows, bounded; every damage has file and line."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -188,7 +189,9 @@ def test_a_row_that_runs_over_lines_has_the_line_on_which_it_begins(tmp_path: Pa
     path = tmp_path / "a.csv"
     path.write_bytes(b'\xef\xbb\xbfa,b\r\n"x\n\ny",1\r\nz,2\r\n')
     with Source(path) as source:
+        limit = csv.field_size_limit()
         found: list[tuple[int, Any]] = list(source.rows("a", "b"))
+        assert csv.field_size_limit() == limit  # that of other readers in this process
     assert found == [(2, {"a": "x\n\ny", "b": "1"}), (5, {"a": "z", "b": "2"})]
 
 
