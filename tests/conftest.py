@@ -1,5 +1,6 @@
 """Shared by all tests: one thread (tiny models are fastest so), the guard, and the real data."""
 
+import gc
 import os
 import signal
 import threading
@@ -38,6 +39,9 @@ def pytest_configure() -> None:
     # tqdm's own lock is one semaphore for a process and all its children: a child that is killed
     # while it holds the lock would leave every later one waiting for ever
     tqdm.set_lock(threading.RLock())
+    # a forked child must not collect what this process has left over, such as a store of torchrun's,
+    # whose end would wait for a thread that is not in the child
+    os.register_at_fork(after_in_child=gc.freeze)
     # a shell ignores these for what it starts in the background, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -115,7 +115,7 @@ def finish_all(children: list[int], limit: float = LIMIT, tell: bool = True) -> 
                     os.kill(child, signal.SIGTERM)
         if time.monotonic() > ends:
             for child in left:
-                os.kill(child, signal.SIGKILL)
+                os.kill(child, signal.SIGABRT)  # pytest's fault handler prints where it stood
                 os.waitpid(child, 0)
             raise TimeoutError(f"{len(left)} of {len(children)} ranks hang")
         time.sleep(0.01)
