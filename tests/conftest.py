@@ -39,8 +39,8 @@ def pytest_configure() -> None:
     # tqdm's own lock is one semaphore for a process and all its children: a child that is killed
     # while it holds the lock would leave every later one waiting for ever
     tqdm.set_lock(threading.RLock())
-    # a forked child must not collect what this process has left over, such as a store of torchrun's,
-    # whose end would wait for a thread that is not in the child
+    # a forked child must not collect what this process has left over: the end of a TCPStore, say,
+    # would wait for a thread that is not in the child
     os.register_at_fork(after_in_child=gc.freeze)
     # a shell ignores these for what it starts in the background, and children inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
