@@ -107,6 +107,7 @@ def print_plan(
 
         largest = largest_that_fits(fits, len(parts[0]), min(plan.size, MOST))
         print(f"largest micro-batch that fits: {largest}{' or more' if largest == MOST else ''}")
+    ahead.close()
 
 
 def has_its_own_memory(device: torch.device) -> bool:

@@ -31,7 +31,7 @@ from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
 from train.earlier_run import options_file
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
-from train.run import STOP_SIGNALS
+from train.stopping import STOP_SIGNALS
 
 ANSWERS_LISTED = 1  # per question in nbest.json: the best one, for scores without the null answer
 

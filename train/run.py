@@ -1,4 +1,4 @@
-"""The run folder: options, environment, log, checkpoints, and when to stop.
+"""The run folder: options, environment, log, checkpoints.
 
 RUN/options.json     what was asked, the inputs' sha256, so that a resumed run can compare
 RUN/env.json         versions, threads, device, one entry for every start
@@ -11,21 +11,19 @@ RUN/best/            see train/best.py
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from data.failures import EXIT_DISK, EXIT_INTERRUPTED, EXIT_TERMINATED, CommandError
+from data.failures import EXIT_DISK, CommandError
 from data.ranks import ALONE, Ranks
 from minibert.files import flush_folder
 from train.best import METRICS, MODEL, PREDICTIONS, publish, seal, staged
@@ -43,16 +41,13 @@ from train.recovery import (
 )
 from train.resuming import refuse_useless_changes, write_options
 from train.run_files import remove_leftovers, remove_reports
+from train.stopping import Stopping
 
 if TYPE_CHECKING:
     from train.loop import Update
 
-STOP_SIGNALS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
-if hasattr(signal, "SIGHUP"):  # the terminal was closed, the connection to it lost
-    STOP_SIGNALS[signal.SIGHUP] = 128 + signal.SIGHUP
 
-
-class Run:
+class Run(Stopping):
     """One start of a run in its folder. A new run begins here, a resumed one in `restore`.
 
     Args:
@@ -67,9 +62,6 @@ class Run:
 
     Attributes:
         folder: RUN.
-        ranks: as given.
-        stop_status: exit status of the signal that asked to stop, 0 if none did.
-        saved_update: updates made in the newest checkpoint, 0 without one.
 
     Raises:
         UsageError: a run has begun in the folder.
@@ -87,14 +79,10 @@ class Run:
         device: str = "cpu",
         ranks: Ranks = ALONE,
     ) -> None:
+        super().__init__(options.max_minutes, ranks)
         self.folder = folder
-        self.ranks = ranks
         self.options = options
         self.items = items
-        self.stop_status = 0
-        self._interruptible = False
-        self.saved_update = 0
-        self._started = time.monotonic()
         self._last = self._started
         self._total = total_updates
         self._bar: tqdm[Any] | None = None
@@ -255,67 +243,6 @@ class Run:
         for change in self._changes[logged:]:
             self.log("change", after_update=state.update, **change)
         return state
-
-    # ---- stopping
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether a signal came or the time is up."""
-        return self.stop_status != 0 or self.out_of_time
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether --max-minutes have passed since this start."""
-        limit = self.options.max_minutes
-        return limit > 0 and time.monotonic() - self._started >= limit * 60
-
-    def watch_signals(self) -> None:
-        """Ctrl-C, SIGTERM or SIGHUP: finish the update, save, stop. A second one stops at once.
-
-        One that was ignored when the process began (nohup, a script's background job) stays so.
-        """
-        for number in STOP_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_signal)
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """A block that a signal ends where it stands: long work that can be made again.
-
-        Raises:
-            KeyboardInterrupt: a signal came, now or just before.
-        """
-        try:
-            self._interruptible = True
-            if self.stop_status:
-                self._break()
-            yield
-        finally:
-            self._interruptible = False
-            self.ranks.break_asked = False
-
-    def _break(self) -> None:
-        """Interrupt here, or where the ranks can leave together."""
-        self.ranks.break_asked = True
-        if self.ranks.breakable:
-            raise KeyboardInterrupt
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        status = STOP_SIGNALS[signal.Signals(number)]
-        if self.stop_status:
-            self._tell(
-                f"stopped at once; the last good checkpoint is of update {self.saved_update}"
-            )
-            os._exit(status)
-        self.stop_status = status
-        self._tell("stopping after this update, then saving; again stops at once")
-        if self._interruptible:
-            self._break()
-
-    def _tell(self, text: str) -> None:
-        """A line on stderr from a signal handler; print may be in the middle of one."""
-        with suppress(OSError):
-            os.write(2, f"\n{text}\n".encode())
 
     def close(self) -> None:
         """End the progress bar and the log."""
