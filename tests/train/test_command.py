@@ -453,14 +453,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(files, tmp_path, more):
     assert not run.exists()
 
 
-def test_a_dry_run_finds_the_largest_micro_batch_by_running_out_of_memory(files, tmp_path):
-    """As on a GPU, whose memory is its own; here the model has none above 20 windows."""
+def memory_for(windows):
+    """A `prepare`: a device with memory of its own, for so many windows at a time."""
 
-    def little_memory():
+    def prepare():
         forward = BertForQuestionAnswering.forward
 
         def refusing(model, batch):
-            if batch.num_sequences > 20:
+            if batch.num_sequences > windows:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return forward(model, batch)
 
@@ -468,28 +468,22 @@ def test_a_dry_run_finds_the_largest_micro_batch_by_running_out_of_memory(files,
         train.dry_run.has_its_own_memory = lambda device: True
         torch.cuda.max_memory_allocated = lambda device: 2.5e9
 
+    return prepare
+
+
+def test_a_dry_run_finds_the_largest_micro_batch_by_running_out_of_memory(files, tmp_path):
+    """As on a GPU, whose memory is its own; here the model has none above 20 windows."""
+
     words = little_arguments(files, tmp_path / "run", "--dry-run", "--amp", "--amp-dtype", "fp16")
-    status, output, _ = forked("train.squad", *words, prepare=little_memory)
+    status, output, _ = forked("train.squad", *words, prepare=memory_for(20))
     assert status == 0 and "GPU memory: 2.50 GB" in output
     found = re.search(r"largest micro-batch that fits: (\d+)\n", output)
     assert found and 18 <= int(found[1]) <= 20
 
 
 def test_a_dry_run_whose_updates_do_not_fit_says_how_a_run_would_go_on(files, tmp_path):
-    def little_memory():
-        forward = BertForQuestionAnswering.forward
-
-        def refusing(model, batch):
-            if batch.num_sequences > 5:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return forward(model, batch)
-
-        BertForQuestionAnswering.forward = refusing
-        train.dry_run.has_its_own_memory = lambda device: True
-        torch.cuda.max_memory_allocated = lambda device: 2.5e9
-
     words = little_arguments(files, tmp_path / "run", "--dry-run")
-    status, output, errors = forked("train.squad", *words, prepare=little_memory)
+    status, output, errors = forked("train.squad", *words, prepare=memory_for(5))
     assert (status, errors) == (0, "")
     assert "a run would go on with --accumulate 2\n" in output
     assert "a run would go on with --accumulate 4\n" in output
