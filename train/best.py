@@ -20,7 +20,7 @@ from train.folders import flush_tree, replace_folder
 MODEL = "best"
 _DIGEST = "sha256"
 METRICS, PREDICTIONS = "metrics.json", "predictions.json"
-_ANSWERS = (METRICS, PREDICTIONS, "nbest.json", "null_odds.json", "na_probs.json")
+ANSWER_FILES = (PREDICTIONS, "nbest.json", "null_odds.json", "na_probs.json")
 
 
 def staged(run: Path, update: int) -> Path:
@@ -51,7 +51,7 @@ def publish(run: Path, update: int, resumed: bool = False) -> None:
         return
     model, digest = folder / MODEL, folder / _DIGEST
     if digest.is_file():  # else it was never finished, and nothing in it is moved
-        for name in _ANSWERS:
+        for name in (METRICS, *ANSWER_FILES):
             if (folder / name).is_file():
                 os.replace(folder / name, run / name)
         # After a kill in the middle, what lies here may be the earlier best, already exchanged.

@@ -27,8 +27,10 @@ from eval.finished_run import epoch_seconds
 from eval.matrix import Cost
 from eval.predict import score_predictions
 from eval.prediction_files import write_json, write_predictions
+from minibert.files import write_file
 from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
+from train.best import ANSWER_FILES, METRICS
 from train.earlier_run import options_file
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
 from train.stopping import STOP_SIGNALS
@@ -169,9 +171,13 @@ def make_cells(
     for cell in missing:
         try:
             with folder.held(cell.name):
-                if not folder.cell(cell).exists():
-                    answerer = answerer or _load(folder, training, machine)
-                    _fill(folder, cell, answerer)
+                if folder.cell(cell).exists():
+                    continue
+                if cell.answered.name == training.data.name:
+                    _take_over(folder, cell)
+                    continue
+                answerer = answerer or _load(folder, training, machine)
+                _answer(folder, cell, answerer)
         except InUse as held:
             busy = str(held)
     return 0, busy
@@ -211,18 +217,33 @@ def _load(folder: Folder, training: Training, machine: Machine) -> Answerer:
     return Answerer.load(run, device=machine.device, amp=amp, amp_dtype=dtype)
 
 
-def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:
-    """Answer, score, and write a cell; its file comes last."""
+def _take_over(folder: Folder, cell: Cell) -> None:
+    """Fill the cell of the set that the run was trained on: its best model has answered it."""
+    run, answers = folder.run(cell.training), folder.path / "answers" / cell.name
+    answers.mkdir(parents=True, exist_ok=True)
+    for name in ANSWER_FILES:
+        if (run / name).exists():
+            write_file(answers / name, (run / name).read_bytes())
+    _write_cell(folder, cell, read_object(run / METRICS, "the scores of a run"))
+
+
+def _answer(folder: Folder, cell: Cell, answerer: Answerer) -> None:
+    """Answer and score another set's questions."""
     data = read_squad(cell.answered.dev.path)
     windows, decoded, loss = answerer.decode(data.examples, ANSWERS_LISTED)
     threshold = answerer.settings.threshold(data.has_impossible)
     scores = score_predictions(data.examples, decoded, threshold, windows) | {"loss": loss}
-    if not math.isfinite(threshold) and "HasAns_f1" in scores:  # the null answer is off anyway
-        scores |= {f"no_null_{name}": scores[f"HasAns_{name}"] for name in ("exact", "f1")}
     write_predictions(
         folder.path / "answers" / cell.name, [example.id for example in data.examples], decoded,
         threshold=threshold, with_null=math.isfinite(threshold),
     )  # fmt: skip
+    _write_cell(folder, cell, scores)
+
+
+def _write_cell(folder: Folder, cell: Cell, scores: dict[str, float]) -> None:
+    """Its file, which comes last; and a line for people."""
+    if "null_threshold" not in scores and "HasAns_f1" in scores:  # the null answer is off anyway
+        scores = scores | {f"no_null_{name}": scores[f"HasAns_{name}"] for name in ("exact", "f1")}
     training = cell.training
     values = {
         "train": training.row.name,
@@ -234,6 +255,6 @@ def _fill(folder: Folder, cell: Cell, answerer: Answerer) -> None:
     _write(folder.cell(cell), values)
     print(
         f"--- {training.title}, answers {cell.answered.name}: F1 {scores['f1']:.2f}, EM "
-        f"{scores['exact']:.2f} on {len(data.examples):,} questions",
+        f"{scores['exact']:.2f} on {scores['total']:,.0f} questions",
         flush=True,
     )

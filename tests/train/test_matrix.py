@@ -138,12 +138,24 @@ def test_every_pair_has_a_cell_for_each_seed_and_the_tables_their_means(world: P
     assert "| squad | " in (world / "out" / "matrix.md").read_text()
 
 
-def test_a_cell_on_a_trainings_own_dev_set_is_what_train_squad_found(world: Path) -> None:
-    for cell in cells(world / "out").values():
+def test_a_trainings_own_set_is_not_answered_twice_and_scores_as_if_it_were(
+    world: Path, tmp_path: Path
+) -> None:
+    for name, cell in cells(world / "out").items():
         if cell["train"] == cell["eval"]:
-            pattern = f"{cell['train']}-seed{cell['seed']}-*/metrics.json"
-            (path,) = (world / "out" / "runs").glob(pattern)
-            assert json.loads(path.read_bytes()) == cell["scores"]
+            pattern = f"{cell['train']}-seed{cell['seed']}-*"
+            (made,) = (world / "out" / "runs").glob(pattern)
+            assert json.loads((made / "metrics.json").read_bytes()) == cell["scores"]
+            answers = world / "out" / "answers" / name.removesuffix(".json")
+            assert len(list(answers.iterdir())) == 4
+            for path in answers.iterdir():
+                assert path.read_bytes() == (made / path.name).read_bytes()
+    (made,) = (world / "out" / "runs").glob("squad-seed0-*")
+    words = ["--model", made, "--data-file", world / "squad" / "dev.json", "--threads", "1"]
+    status, _, errors = forked("eval.predict", *words, "--output-dir", tmp_path / "again")
+    assert status == 0, errors
+    again = json.loads((tmp_path / "again" / "metrics.json").read_bytes())
+    assert again == json.loads((made / "metrics.json").read_bytes())
 
 
 def test_the_kept_answers_score_as_the_cell_says(world: Path) -> None:
