@@ -1,7 +1,8 @@
 """The table of tables: trained on one set, scored on every set; text, Markdown and CSV.
 
 Takes plain figures (of `eval.predict.score_predictions`), one dictionary for each seed. Beside the
-F1 of sets that are known by name stand the published cells and the difference to them.
+F1 of sets that are known by name stand the published cells and the difference to them. A table of
+several ways to train on one set is shown by eval/variants.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,10 +38,11 @@ class Cost(NamedTuple):
 
     Attributes:
         epoch_seconds: of one pass over the training set, without evaluations.
-        peak_mib: the most memory: of a GPU's tensors, else of the process; None if not known.
+        peak_mib: the most memory: of a GPU's tensors, else of the process.
+    None for what is not known.
     """
 
-    epoch_seconds: float
+    epoch_seconds: float | None
     peak_mib: float | None
 
 
@@ -52,30 +54,40 @@ class Table:
         rows: names of the sets that were trained on.
         columns: names of the sets that are answered.
         seeds: runs that each cell has in the end.
-        cells: (row, column) -> scores of its finished runs.
+        cells: (row, column) -> seed -> scores, of its finished runs.
         questions: column -> questions in it.
         overlaps: (row, column) -> contexts that the column's questions share with the row's.
         note: what was trained, in a sentence.
-        costs: row -> what its finished runs took.
+        costs: row -> seed -> what its finished runs took.
+        first: the row that the others are compared with, where rows are ways to train on one set.
     """
 
     rows: Sequence[str]
     columns: Sequence[str]
     seeds: int
-    cells: Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
+    cells: Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]]
     questions: Mapping[str, int]
     overlaps: Mapping[tuple[str, str], Overlap]
     note: str
-    costs: Mapping[str, Sequence[Cost]] = field(default_factory=dict)
+    costs: Mapping[str, Mapping[int, Cost]] = field(default_factory=dict)
+    first: str | None = None
 
-    def values(self, row: str, column: str, measure: str) -> list[float]:
-        """Of a cell's finished runs; none where the set has no such questions."""
-        return [run[measure] for run in self.cells.get((row, column), ()) if measure in run]
+    def values(self, row: str, column: str, measure: str) -> dict[int, float]:
+        """By seed, of a cell's finished runs; none where the set has no such questions."""
+        runs = self.cells.get((row, column), {})
+        return {seed: scores[measure] for seed, scores in runs.items() if measure in scores}
 
     def spread(self, row: str, column: str, measure: str) -> Spread | None:
         """A cell's mean and deviation, in percent; None where it has no values."""
-        values = self.values(row, column, measure)
+        values = list(self.values(row, column, measure).values())
         return Spread.of(values) if values else None
+
+    def cost(self, row: str) -> tuple[float | None, float | None]:
+        """Mean seconds of an epoch and mean peak MiB of a row's runs, None if not known."""
+        costs = self.costs.get(row, {}).values()
+        peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
+        seconds = [cost.epoch_seconds for cost in costs if cost.epoch_seconds is not None]
+        return (fmean(seconds) if seconds else None, fmean(peaks) if peaks else None)
 
     def said(self, row: str, column: str, measure: str) -> str:
         """A cell as it is shown: "72.0 ± 2.8", "50.0 (1 of 2)" with a run missing, "-"."""
@@ -163,17 +175,15 @@ def _columns(head: str, names: Sequence[str], columns: Mapping[str, Sequence[str
 
 
 def _cost_columns(table: Table) -> list[Column]:
-    """Time of an epoch and peak memory of every row, means over its runs."""
-    times, peaks = [], []
-    for row in table.rows:
-        costs = table.costs.get(row, ())
-        known = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
-        times.append(shown_time(fmean(c.epoch_seconds for c in costs)) if costs else "-")
-        peaks.append(f"{fmean(known):,.0f} MiB" if known else "-")
+    return [Column("", table.rows, right=False), *cost_columns(table, table.rows)]
+
+
+def cost_columns(table: Table, rows: Sequence[str]) -> list[Column]:
+    """Time of an epoch and peak memory of some rows, means over their runs."""
+    costs = [table.cost(row) for row in rows]
     return [
-        Column("", table.rows, right=False),
-        Column("an epoch", times),
-        Column("peak memory", peaks),
+        Column("an epoch", ["-" if s is None else shown_time(s) for s, _ in costs]),
+        Column("peak memory", ["-" if m is None else f"{m:,.0f} MiB" for _, m in costs]),
     ]
 
 
@@ -204,19 +214,38 @@ def as_csv(table: Table) -> str:
         found = table.differences(row, column)
         for name in TABLES:
             values[f"{name}_f1"], values[f"minus_{name}"] = found.get(name, _NONE)
-        shared, costs = table.overlaps[row, column], table.costs.get(row, ())
-        values["epoch_seconds"] = fmean(c.epoch_seconds for c in costs) if costs else None
-        peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
-        values["peak_mib"] = fmean(peaks) if peaks else None
+        shared = table.overlaps[row, column]
+        values["epoch_seconds"], values["peak_mib"] = table.cost(row)
         records.append(
             {
                 "train": row,
                 "eval": column,
                 "runs": len(table.cells.get((row, column), ())),
                 "questions": table.questions[column],
-                **{k: "" if value is None else f"{value:.4f}" for k, value in values.items()},
+                **{name: _figure(value) for name, value in values.items()},
                 "shared_contexts": shared.contexts,
                 "shared_questions": shared.questions,
             }
         )
     return text_table.as_csv(records)
+
+
+def as_runs_csv(table: Table) -> str:
+    """One line for each finished run and answered set, every measure: for tables of your own."""
+    records = [
+        {
+            "train": row,
+            "eval": column,
+            "seed": seed,
+            **{measure: _figure(scores.get(measure)) for measure in MEASURES},
+            **{name: _figure(value) for name, value in cost._asdict().items()},
+        }
+        for (row, column), runs in table.cells.items()
+        for seed, scores in runs.items()
+        if (cost := table.costs.get(row, {}).get(seed, Cost(None, None)))
+    ]
+    return text_table.as_csv(records)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from data.command import UsageError, option, parse, run_command
@@ -81,7 +82,6 @@ def main(argv: list[str]) -> int:
     config = read_config(path, Path(options.data_dir) if options.data_dir else None, overrides)
     chosen = chosen_pairs(config, options.only)
 
-    from eval.matrix import as_text
     from eval.prediction_files import check_folder
     from minibert.device import choose_device
     from train.matrix_cells import Folder, Machine
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         say_plan(folder, wanted)
         if table.cells:
-            print(f"\n{as_text(table)}", end="")
+            print(f"\n{page_of(table).as_text(table)}", end="")
         return 0
     machine = Machine(options.device, options.threads)
     status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
@@ -196,16 +196,17 @@ def known_table(
     from data.overlap import overlap
     from eval.matrix import Cost, Table
 
-    cells: dict[tuple[str, str], list[dict[str, float]]] = {}
-    costs: dict[str, list[Cost]] = {}
+    cells: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    costs: dict[str, dict[int, Cost]] = {}
     for training, its_cells in work:
         cost = folder.cost(training)
         if cost is not None:
-            costs.setdefault(training.row.name, []).append(cost)
+            costs.setdefault(training.row.name, {})[training.seed] = cost
         for cell in its_cells:
             scores = folder.scores(cell)
             if scores is not None:
-                cells.setdefault((training.row.name, cell.answered.name), []).append(scores)
+                pair = training.row.name, cell.answered.name
+                cells.setdefault(pair, {})[training.seed] = scores
     by_name = {one.name: one for one in sets}
     trained = {row.name: by_name[row.data].train for row in config.rows}
     return Table(
@@ -222,6 +223,7 @@ def known_table(
         },
         costs=costs,
         note=f"Start: {config.start}.",
+        first=config.first_variant,
     )
 
 
@@ -264,16 +266,31 @@ def say_plan(folder: "Folder", work: Sequence[tuple["Training", list["Cell"]]]) 
         print(f"{training.title}: {run}; {done} of {len(cells)} cells are there{rest}")
 
 
+def page_of(table: "Table") -> ModuleType:
+    """What shows a table: one of sets, or one of ways to train on a set."""
+    from eval import matrix, variants
+
+    return variants if table.first else matrix
+
+
 def write_table(folder: "Folder", table: "Table", ending: str) -> None:
     """Print the table; write it as Markdown, CSV and picture."""
-    from eval.matrix import as_csv, as_markdown, as_text
+    from eval.matrix import as_csv, as_runs_csv
     from eval.matrix_plot import matrix_picture
+    from eval.variants_plot import variants_picture
     from minibert.files import write_file
 
-    write_file(folder.path / "matrix.md", as_markdown(table).encode())
-    write_file(folder.path / "matrix.csv", as_csv(table).encode())
-    picture = matrix_picture(table, folder.path / f"matrix.{ending}")
-    print(f"\n{as_text(table)}\ntable:   {folder.path / 'matrix.md'}, matrix.csv beside it")
+    pages = {
+        "matrix.md": page_of(table).as_markdown(table),
+        "matrix.csv": as_csv(table),
+        "runs.csv": as_runs_csv(table),
+    }
+    for name, content in pages.items():
+        write_file(folder.path / name, content.encode())
+    draw = variants_picture if table.first else matrix_picture
+    picture = draw(table, folder.path / f"matrix.{ending}")
+    print(f"\n{page_of(table).as_text(table)}")
+    print(f"table:   {folder.path / 'matrix.md'}, with matrix.csv and runs.csv beside it")
     if picture is not None:
         print(f"picture: {picture}")
 

@@ -111,6 +111,12 @@ class MatrixConfig:
         """What trainings start from, in words."""
         return ", ".join(dict.fromkeys(str(row.start) for row in self.rows))
 
+    @property
+    def first_variant(self) -> str | None:
+        """The row that others are compared with: the first way to train on the only such set."""
+        ways = len(self.rows) > 1 and len({row.data for row in self.rows}) == 1
+        return self.rows[0].name if ways else None
+
 
 def read_config(path: Path, folder: Path | None, overrides: Mapping[str, Any]) -> MatrixConfig:
     """Read a config.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.overlap import Overlap
-from eval.matrix import Table, as_csv, as_markdown, as_text
+from eval.matrix import Cost, Table, as_csv, as_markdown, as_runs_csv, as_text
 from eval.matrix_plot import matrix_picture
 from eval.published import PAPER, REPORT, SETS, published_f1
 from eval.spread import Spread
@@ -26,10 +26,14 @@ def table() -> Table:
         rows=["squad", "nq"],
         columns=["squad", "nq", "mine"],
         seeds=2,
-        cells={("squad", "squad"): [scores(70.0), scores(74.0)], ("nq", "squad"): [scores(50.0)]},
+        cells={
+            ("squad", "squad"): {3: scores(70.0), 4: scores(74.0)},
+            ("nq", "squad"): {4: scores(50.0)},
+        },
         questions={"squad": 11_873, "nq": 253, "mine": 7},
         overlaps={pair: Overlap(0, 0) for pair in pairs} | {("squad", "nq"): Overlap(3, 1_234)},
         note="Start: embedded.",
+        costs={"squad": {3: Cost(100.0, 200.0), 4: Cost(140.0, None)}},
     )
 
 
@@ -65,7 +69,8 @@ def test_the_markdown_says_the_same(table: Table) -> None:
     assert "| squad | 0 | 3 (1,234) | 0 |" in page
     for block in page.split("\n\n"):
         if block.startswith("|"):
-            assert {line.count(" | ") for line in block.splitlines()} == {3}
+            wanted = 2 if "peak memory" in block else 3
+            assert {line.count(" | ") for line in block.splitlines()} == {wanted}
 
 
 def test_names_with_a_bar_and_many_columns_break_no_table(table: Table) -> None:
@@ -94,6 +99,24 @@ def test_the_csv_has_a_line_for_each_cell_and_an_empty_field_for_what_is_not_kno
     assert (lines[1]["f1"], lines[1]["report_f1"], lines[1]["minus_report"]) == ("", "26.3000", "")
     assert lines[3]["f1_sd"] == lines[3]["report_f1"] == ""
     assert lines[2]["paper_f1"] == ""
+
+
+def test_what_a_row_took_is_a_mean_over_what_is_known(table: Table) -> None:
+    assert table.cost("squad") == (120.0, 200.0) and table.cost("nq") == (None, None)
+    assert ["squad", "2.0", "min", "200", "MiB"] in map(str.split, as_text(table).splitlines())
+    first, _, _, other, *_ = csv.DictReader(io.StringIO(as_csv(table)))
+    assert (first["epoch_seconds"], first["peak_mib"]) == ("120.0000", "200.0000")
+    assert other["epoch_seconds"] == other["peak_mib"] == ""
+
+
+def test_the_csv_of_runs_has_a_line_for_each_seed(table: Table) -> None:
+    lines = list(csv.DictReader(io.StringIO(as_runs_csv(table))))
+    names = ("train", "eval", "seed", "f1", "no_null_f1", "NoAns_f1", "epoch_seconds", "peak_mib")
+    assert [tuple(line[name] for name in names) for line in lines] == [
+        ("squad", "squad", "3", "70.0000", "72.0000", "", "100.0000", "200.0000"),
+        ("squad", "squad", "4", "74.0000", "76.0000", "", "140.0000", ""),
+        ("nq", "squad", "4", "50.0000", "52.0000", "", "", ""),
+    ]
 
 
 def test_the_published_tables_are_whole_but_for_the_row_that_the_report_left_empty() -> None:

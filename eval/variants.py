@@ -1,0 +1,89 @@
+"""The table of several ways to train on one set: a row for each, beside the first one.
+
+Differences are of runs with the same seed, which begin with the same new weights and see the same
+order: what a way is worth is their mean, and their deviation says how far to believe it.
+"""
+
+from collections.abc import Sequence
+
+from eval import text_table
+from eval.matrix import MEASURES, WIDTH, Table, cost_columns
+from eval.spread import Spread
+from eval.text_table import Column
+
+HEADINGS = {
+    "f1": "F1",
+    "exact": "EM",
+    "HasAns_f1": "HasAns F1",
+    "NoAns_f1": "NoAns F1",
+    "no_null_f1": "no-null F1",
+}
+COMPARED = ("f1", "no_null_f1")
+
+
+def difference(table: Table, row: str, column: str, measure: str) -> Spread | None:
+    """Of a row to the first one, seed by seed; None where no seed has both."""
+    ours, theirs = (table.values(name, column, measure) for name in (row, table.first or row))
+    values = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+    return Spread.of(values) if values else None
+
+
+def columns(table: Table, answered: str, rows: Sequence[str]) -> list[Column]:
+    """Scores on one answered set, differences to the first row, and what the trainings took.
+
+    Args:
+        table: whose `first` row is among its rows.
+        answered: the set.
+        rows: which of the table's, in this order.
+    """
+    made = [Column("", rows, right=False)]
+    for measure, heading in HEADINGS.items():
+        if not any(table.values(row, answered, measure) for row in rows):
+            continue
+        made.append(Column(heading, [table.said(row, answered, measure) for row in rows]))
+        if measure in COMPARED:
+            found = [difference(table, row, answered, measure) for row in rows]
+            cells = [
+                "" if row == table.first else _signed(spread)
+                for row, spread in zip(rows, found, strict=True)
+            ]
+            made.append(Column("less first", cells))
+    return [*made, *cost_columns(table, rows)]
+
+
+def _signed(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.1f}"
+    return f"{spread.mean:+.1f}{deviation}"
+
+
+def as_text(table: Table) -> str:
+    """For a terminal: a block for each answered set."""
+    blocks = [_introduction(table)]
+    for answered in table.columns:
+        shown = text_table.as_text(columns(table, answered, table.rows), WIDTH)
+        blocks.append(f"{_asked(table, answered)}\n{shown}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """A page: the tables of `as_text`."""
+    parts = [_introduction(table)]
+    for answered in table.columns:
+        shown = text_table.as_markdown(columns(table, answered, table.rows))
+        parts.append(f"{_asked(table, answered)}:\n\n{shown}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(table: Table) -> str:
+    return (
+        f"Percent, {table.of_seeds}. {table.note} Less first: the difference to {table.first}, of "
+        f"runs with the same seed. No-null F1: {MEASURES['no_null_f1']}."
+    )
+
+
+def _asked(table: Table, answered: str) -> str:
+    shared = max((table.overlaps[row, answered].contexts for row in table.rows), default=0)
+    seen = f", {shared:,} contexts of which are in a training file" if shared else ""
+    return f"Answered: {answered} ({table.questions[answered]:,} questions{seen})"

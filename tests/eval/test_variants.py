@@ -1,0 +1,81 @@
+"""The table of several ways to train on one set, and its picture."""
+
+from pathlib import Path
+
+import pytest
+
+from data.overlap import Overlap
+from eval.matrix import Cost, Table
+from eval.spread import Spread
+from eval.variants import as_markdown, as_text, columns, difference
+from eval.variants_plot import variants_picture
+
+
+def scores(f1: float) -> dict[str, float]:
+    return {"f1": f1, "exact": f1 - 10, "no_null_f1": f1 + 2}
+
+
+@pytest.fixture
+def table() -> Table:
+    """Three ways, two seeds; one run of the third is missing, and the second's other seed."""
+    return Table(
+        rows=["linear", "constant", "never-made"],
+        columns=["squad"],
+        seeds=2,
+        cells={
+            ("linear", "squad"): {0: scores(70.0), 1: scores(74.0)},
+            ("constant", "squad"): {1: scores(71.0), 0: scores(69.0)},
+        },
+        questions={"squad": 11_873},
+        overlaps=dict.fromkeys(
+            [("linear", "squad"), ("constant", "squad"), ("never-made", "squad")], Overlap(0, 0)
+        ),
+        note="Start: embedded.",
+        costs={"linear": {0: Cost(30.0, 512.0), 1: Cost(34.0, 514.0)}},
+        first="linear",
+    )
+
+
+def test_differences_are_of_runs_with_the_same_seed(table: Table) -> None:
+    found = difference(table, "constant", "squad", "f1")
+    assert found == Spread(pytest.approx(-2.0), pytest.approx(2**0.5))  # 69 - 70 and 71 - 74
+    assert difference(table, "never-made", "squad", "f1") is None
+    del table.cells["constant", "squad"][0]
+    assert difference(table, "constant", "squad", "f1") == Spread(pytest.approx(-3.0), None)
+
+
+def test_a_way_is_a_line_with_scores_differences_and_costs(table: Table) -> None:
+    lines = as_text(table).splitlines()
+    assert "the difference to linear" in lines[0]
+    assert lines[2] == "Answered: squad (11,873 questions)"
+    assert [line.split("  ")[0] for line in lines[4:7]] == ["linear", "constant", "never-made"]
+    assert lines[4].split()[1:] == ("72.0 ± 2.8 62.0 ± 2.8 74.0 ± 2.8 32 s 513 MiB".split())
+    assert lines[5].split()[1:] == (
+        "70.0 ± 1.4 -2.0 ± 1.4 60.0 ± 1.4 72.0 ± 1.4 -2.0 ± 1.4 - -".split()
+    )
+    assert lines[6].split()[1:] == ["-"] * 7
+    assert "| constant | 70.0 ± 1.4 | -2.0 ± 1.4 | 60.0 ± 1.4 |" in as_markdown(table)
+
+
+def test_a_part_of_the_ways_can_be_shown(table: Table) -> None:
+    names, *_ = columns(table, "squad", ["constant", "linear"])
+    assert names.cells == ["constant", "linear"]
+
+
+def test_measures_that_no_run_has_are_left_out(table: Table) -> None:
+    headings = [column.heading for column in columns(table, "squad", table.rows)]
+    assert "HasAns F1" not in headings and "no-null F1" in headings
+
+
+def test_contexts_seen_in_training_are_told(table: Table) -> None:
+    table.overlaps["constant", "squad"] = Overlap(3, 12)
+    assert "3 contexts of which are in a training file" in as_text(table)
+
+
+def test_the_picture_has_a_panel_for_each_measure(table: Table, tmp_path: Path) -> None:
+    path = tmp_path / "variants.svg"
+    assert variants_picture(table, path) == path
+    drawn = path.read_text()
+    assert "no-null F1" in drawn and "never-made" in drawn
+    table.cells.clear()
+    assert variants_picture(table, path) == path  # nothing is finished yet
