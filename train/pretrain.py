@@ -54,7 +54,7 @@ def read_work(
 
     inputs = read_inputs(options, device, saved)
     plan = make_plan(inputs, options)
-    describe(inputs, plan)
+    describe(inputs, options, plan)
 
     spread = inputs.model.config.max_position_embeddings if options.random_positions else None
 

@@ -9,6 +9,7 @@ from train.checkpoint import TrainState
 from train.model_inputs import start_name
 from train.pretrain_inputs import Inputs
 from train.pretrain_options import PretrainOptions
+from train.student import name_student
 
 
 def write_model_card(
@@ -31,6 +32,8 @@ def write_model_card(
     """
     start = start_name(inputs.identity, new=bool(options.config))
     config, counts = inputs.model.config, inputs.corpus.counts
+    if options.every_second_layer:
+        start = name_student(start, config)
     size = sum(parameter.numel() for parameter in inputs.model.parameters())
     scores = "\n".join(f"| {name} | {value:.5g} |" for name, value in metrics.items())
     lengths = f"{plan.length} tokens"

@@ -22,6 +22,7 @@ from train.model_inputs import describe_model, find_start, make_model, model_ide
 from train.positions import add_positions, start_as_sinusoids
 from train.pretrain_options import LEAST_LENGTH, PretrainOptions, default_jobs
 from train.resuming import refuse_changed_inputs
+from train.student import keep_every_second_layer, name_student, refuse_as_teacher
 
 
 @dataclass
@@ -67,6 +68,8 @@ def read_inputs(
     files, config, tokenizer = find_start(
         options.config or options.model or "", options.revision, saved, new=new
     )
+    if options.every_second_layer:
+        refuse_as_teacher(config, files.source)
     if options.positions:
         refuse_fewer_positions(options.positions, config, files)
         config = replace(config, max_position_embeddings=options.positions)
@@ -91,6 +94,8 @@ def read_inputs(
     model = make_model(BertForMaskedLM, config, files, options, new=new)
     if options.positions:
         add_positions(model, options.positions)
+    if options.every_second_layer:  # the new positions lack the first token type as well
+        keep_every_second_layer(model)
     model.to(device)
     if new:
         start_as_sinusoids(model.encoder.embeddings.position.weight, config.initializer_range)
@@ -221,9 +226,11 @@ def describe_corpus(corpus: TokenFile, seconds: float) -> None:
     )
 
 
-def describe(inputs: Inputs, plan: BlockPlan) -> None:
+def describe(inputs: Inputs, options: PretrainOptions, plan: BlockPlan) -> None:
     """Print what will be trained."""
     describe_model(inputs.model, inputs.identity)
+    if options.every_second_layer:
+        print(f"  {name_student('it', inputs.model.config)}")
     print(f"held out: {len(inputs.held_out.ids):,} tokens, in the last documents")
     print(
         f"plan: {plan.total_updates:,} updates of {plan.batch_size} blocks of {plan.length} tokens"

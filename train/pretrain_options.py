@@ -19,6 +19,7 @@ _EPILOG = """examples:
   python -m train.pretrain texts/ --config my-config/ --dropout 0 --output-dir runs/pretrain
   python -m train.pretrain texts/ --config embedded --output-dir runs/pretrain
   python -m train.pretrain texts/ --model bert-base-uncased --length 512 --long-fraction 0
+  python -m train.pretrain texts/ --model embedded --every-second-layer --output-dir runs/half
   python -m train.pretrain --resume --output-dir runs/pretrain --max-minutes 30
 
 exit status: 0 done or --max-minutes reached, 2 bad input, 3 non-finite loss, 4 no undamaged
@@ -43,6 +44,12 @@ class PretrainOptions(TrainOptions):
     revision: str | None = option(None, help="Hub branch, tag or commit", group="model")
     positions: int | None = option(
         None, help="more positions than --model has: the new ones start as waves", group="model"
+    )
+    every_second_layer: bool = option(
+        False,
+        help="start as DistilBERT does: layers 0, 2, 4, ... of --model, a BERT, without its token "
+        "types; no distillation: nothing is learnt from the model's own predictions",
+        group="model",
     )
     held_out: float = option(
         0.005, help="part of the documents, the last ones, kept for evaluation", group="data"
@@ -152,6 +159,11 @@ def read_options(argv: list[str]) -> PretrainOptions:
         )
     if options.positions and not options.model:
         raise UsageError("--positions is of a --model; write those of --config in its config.json")
+    if options.every_second_layer and not options.model:
+        raise UsageError(
+            "--every-second-layer is of a --model; write num_hidden_layers of --config in its "
+            "config.json"
+        )
     if options.revision and not options.model:
         raise UsageError("--revision is of a --model on the Hub; leave it out")
     return options
