@@ -16,7 +16,7 @@ HEADINGS = {
     "exact": "EM",
     "HasAns_f1": "HasAns F1",
     "NoAns_f1": "NoAns F1",
-    "no_null_f1": "no-null F1",
+    "no_null_f1": "F1, null off",
 }
 COMPARED = ("f1", "no_null_f1")
 
@@ -79,7 +79,7 @@ def as_markdown(table: Table) -> str:
 def _introduction(table: Table) -> str:
     return (
         f"Percent, {table.of_seeds}. {table.note} Less first: the difference to {table.first}, of "
-        f"runs with the same seed. No-null F1: {MEASURES['no_null_f1']}."
+        f"runs with the same seed. F1, null off: {MEASURES['no_null_f1']}."
     )
 
 

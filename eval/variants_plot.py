@@ -39,7 +39,7 @@ def variants_picture(table: Table, path: str | Path) -> Path | None:
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=color, lw=2.2, zorder=3)
             axes.plot(values, [place] * len(values), "o", color=color, ms=4.5, alpha=0.6, zorder=2)
         axes.set_xlabel(f"{HEADINGS[measure]} (%)")
-        axes.grid(axis="x", color="#e5e7eb", lw=0.8)
+        axes.grid(color="#e5e7eb", lw=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
     grid[0].set_yticks(range(len(table.rows)), list(table.rows))

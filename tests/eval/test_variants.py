@@ -64,7 +64,7 @@ def test_a_part_of_the_ways_can_be_shown(table: Table) -> None:
 
 def test_measures_that_no_run_has_are_left_out(table: Table) -> None:
     headings = [column.heading for column in columns(table, "squad", table.rows)]
-    assert "HasAns F1" not in headings and "no-null F1" in headings
+    assert "HasAns F1" not in headings and "F1, null off" in headings
 
 
 def test_contexts_seen_in_training_are_told(table: Table) -> None:
@@ -76,6 +76,6 @@ def test_the_picture_has_a_panel_for_each_measure(table: Table, tmp_path: Path) 
     path = tmp_path / "variants.svg"
     assert variants_picture(table, path) == path
     drawn = path.read_text()
-    assert "no-null F1" in drawn and "never-made" in drawn
+    assert "F1, null off" in drawn and "never-made" in drawn
     table.cells.clear()
     assert variants_picture(table, path) == path  # nothing is finished yet

@@ -1,0 +1,200 @@
+"""The tables that are made from other files: in README.md, and in docs/results.md.
+
+    python -m tests.results_pages       # fills them in
+
+A page marks them: `<!-- made: NAME WORD... -->`, then the table, then `<!-- end -->`. NAME is one
+of TABLES below, the words are its own. So a figure stands by hand in one place, where its command
+is, or comes from a file that the command wrote; tests/test_results.py fails when a page is stale.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from data.overlap import Overlap
+from eval import variants
+from eval.matrix import Cost, Table
+from eval.text_table import Column, as_markdown
+from train.recipe import read_recipe, recipe_names
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results.md"
+PAGES = (RESULTS, ROOT / "README.md")  # in this order: the second is made from the first
+_MARKED = re.compile(r"(<!-- made: ([^\n]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def made(page: Path) -> str:
+    """A page as it should be."""
+
+    def filled(found: re.Match[str]) -> str:
+        name, *words = found[2].split()
+        return f"{found[1]}{TABLES[name](words)}\n{found[3]}"
+
+    return _MARKED.sub(filled, page.read_text(encoding="utf-8"))
+
+
+def ablations(rows: Sequence[str]) -> str:
+    """Some rows of docs/ablations.csv: the runs.csv of `train.matrix docs/ablations.toml`."""
+    table = read_runs(ROOT / "docs" / "ablations.csv")
+    return as_markdown(variants.columns(table, table.columns[0], ["base", *rows]))
+
+
+def read_runs(path: Path) -> Table:
+    """The table whose runs.csv a file is; of one answered set."""
+    cells: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    costs: dict[str, dict[int, Cost]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            row, column, seed = line.pop("train"), line.pop("eval"), int(line.pop("seed"))
+            known = {name: float(value) for name, value in line.items() if value}
+            took = Cost(known.pop("epoch_seconds", None), known.pop("peak_mib", None))
+            cells.setdefault((row, column), {})[seed] = known
+            costs.setdefault(row, {})[seed] = took
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
+    seeds = max(map(len, cells.values()))
+    none = dict.fromkeys(cells, Overlap(0, 0))
+    return Table(rows, columns, seeds, cells, {}, none, "", costs, first=rows[0])
+
+
+def recipes(_: Sequence[str]) -> str:
+    """Every recipe with what its makers got and what it must reach."""
+    found = [read_recipe(name) for name in recipe_names()]
+    return as_markdown(
+        [
+            Column("recipe", [f"`{recipe.name}`" for recipe in found], right=False),
+            Column("what it is", [recipe.about for recipe in found], right=False),
+            Column("the original's", [_listed(recipe.published) for recipe in found], right=False),
+            Column(
+                "must reach",
+                [_listed({n: f"{a:g} to {b:g}" for n, (a, b) in r.gate.items()}) for r in found],
+                right=False,
+            ),
+        ]
+    )
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    names = {"exact": "EM", "f1": "F1", "HasAns_f1": "HasAns F1", "NoAns_f1": "NoAns F1"}
+    return ", ".join(f"{names.get(k, k.replace('_', ' '))} {v}" for k, v in values.items()) or "-"
+
+
+def summary(_: Sequence[str]) -> str:
+    """The README's table: a choice of the figures of docs/results.md."""
+    page = tables_of(made(RESULTS))
+
+    def cell(heading: str, row: str, column: str) -> str:
+        return figure(page, heading, row, column)
+
+    def ratios(*rows: str) -> str:
+        return " / ".join(cell("Speed", row, "peer / ours").split()[0] for row in rows)
+
+    def goals(*rows: str) -> str:
+        return " / ".join(cell("Speed", row, "goal").removeprefix(">= ") for row in rows)
+
+    def equal(row: str) -> str:
+        return cell("Equal to the reference", row, "figure")
+
+    step, inference = "training step, small, 4 x 16 windows: ", "inference, small, 384 windows: "
+    steps = step + "padded to 384", step + "dynamic", step + "grouped"
+    answers = inference + "padded to 384", inference + "dynamic", inference + "length-sorted"
+    work = "features, 3000 questions: datasets.map", "the same, with n-best lists"
+    lines = [
+        (
+            "logits against transformers, BERT and DistilBERT",
+            equal("forward"),
+            "the same",
+            "`pytest tests/minibert/test_parity.py`",
+        ),
+        (
+            "windows of both SQuAD dev sets against run_qa's",
+            equal("windows at 384/128"),
+            "all",
+            "`pytest tests/data/test_windows.py`",
+        ),
+        (
+            "figures of evaluate-v2.0.py on six prediction files",
+            equal("scorer"),
+            "1e-9",
+            "`pytest tests/eval/test_squad.py`",
+        ),
+        (
+            "training step: transformers padded to 384 / dynamic / group_by_length",
+            ratios(*steps),
+            goals(*steps),
+            "`make bench`",
+        ),
+        (
+            "inference: padded to 384 / dynamic / length-sorted",
+            ratios(*answers),
+            goals(*answers),
+            "`make bench`",
+        ),
+        ("features; decoding with n-best lists", ratios(*work), goals(*work), "`make bench`"),
+    ]
+    heads = ("what", "ours", "goal, or the original", "command")
+    return as_markdown(
+        [
+            Column(head, cells, right=False)
+            for head, cells in zip(heads, zip(*lines, strict=True), strict=True)
+        ]
+    )
+
+
+Tables = Mapping[str, Sequence[Mapping[str, str]]]  # heading -> lines of its tables: name -> cell
+
+
+def tables_of(page: str) -> Tables:
+    """Every table of a Markdown page, under its heading."""
+    found: dict[str, list[dict[str, str]]] = {}
+    heading, names = "", list[str]()
+    for line in page.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if not line.startswith("|"):
+            names = []
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])]
+        if not names:
+            names = cells
+        elif set(line) - set("|-: "):
+            found.setdefault(heading, []).append(dict(zip(names, cells, strict=True)))
+    return found
+
+
+def figure(tables: Tables, heading: str, row: str, column: str) -> str:
+    """One cell.
+
+    Args:
+        tables: of a page.
+        heading: above the table.
+        row: the first cell of its line, or how the only such line begins.
+        column: of the cell.
+    """
+    lines = [(next(iter(line.values())), line) for line in tables[heading] if column in line]
+    found = [line for name, line in lines if name == row]
+    found = found or [line for name, line in lines if name.startswith(row)]
+    (line,) = found
+    return line[column]
+
+
+TABLES: dict[str, Callable[[Sequence[str]], str]] = {
+    "ablations": ablations,
+    "recipes": recipes,
+    "summary": summary,
+}
+
+
+def main() -> None:
+    """Write the pages that are stale."""
+    for page in PAGES:
+        content = made(page)
+        if content != page.read_text(encoding="utf-8"):
+            page.write_text(content, encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
