@@ -8,6 +8,7 @@ import pytest
 
 from data.command import UsageError
 from tests.forked import forked
+from tests.results_pages import ROOT, read_runs
 from tests.train.little import CONFIG, write_little
 from train.matrix_config import read_config
 
@@ -108,3 +109,24 @@ def test_a_wrong_variant_is_told_by_its_place(tmp_path: Path, text: str, expecte
     with pytest.raises(UsageError) as refused:
         read_config(write_world(tmp_path, f"{HEAD}\n{text}\n"), None, {})
     assert expected in str(refused.value)
+
+
+def test_the_config_of_the_ablations_is_sound_and_changes_one_thing_at_a_time() -> None:
+    config = read_config(ROOT / "docs" / "ablations.toml", None, {})
+    base, *others = config.rows
+    assert (base.name, config.first_variant, len(config.seeds)) == ("base", "base", 2)
+    for row in others:
+        changed = {name for name in row.settings if row.settings[name] != base.settings.get(name)}
+        wanted = {"report": 7, "length-128": 2, "length-256": 1}.get(row.name, 1)
+        assert len(changed) == wanted, (row.name, changed)
+        assert row.start == base.start
+    other = read_config(ROOT / "docs" / "ablations-distilbert.toml", None, {})
+    assert other.rows[0] == base  # trained once for both tables
+    assert [row.name for row in other.rows] == ["base", "distilbert"]
+
+
+def test_the_published_table_is_of_the_config() -> None:
+    table = read_runs(ROOT / "docs" / "ablations.csv")
+    config = read_config(ROOT / "docs" / "ablations.toml", None, {})
+    assert table.rows == [row.name for row in config.rows]
+    assert all(len(runs) == len(config.seeds) for runs in table.cells.values())
