@@ -9,6 +9,7 @@ NAME ends in a hash of all that a run or a cell depends on (train/matrix_plan.py
 process, what is finished is never made again, and a run goes on from its last checkpoint.
 """
 
+import gc
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
 from train.best import ANSWER_FILES, METRICS
 from train.earlier_run import options_file
+from train.faults import give_back_memory
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
 from train.stopping import STOP_SIGNALS
 
@@ -196,6 +198,8 @@ def _train(folder: Folder, training: Training, machine: Machine) -> int:
     print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     threads = torch.get_num_threads()
+    gc.collect()
+    give_back_memory()  # of the training before this one, which is not to count in this one's peak
     try:
         status = train_squad(arguments)
     finally:
