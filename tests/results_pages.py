@@ -35,10 +35,15 @@ def made(page: Path) -> str:
     return _MARKED.sub(filled, page.read_text(encoding="utf-8"))
 
 
-def ablations(rows: Sequence[str]) -> str:
-    """Some rows of docs/ablations.csv: the runs.csv of `train.matrix docs/ablations.toml`."""
-    table = read_runs(ROOT / "docs" / "ablations.csv")
-    return as_markdown(variants.columns(table, table.columns[0], ["base", *rows]))
+def ablations(words: Sequence[str]) -> str:
+    """Some ways to train, of a file that is the runs.csv of `train.matrix docs/ablations...toml`.
+
+    Args:
+        words: name of the file, then of the rows beside the first one.
+    """
+    stem, *rows = words
+    table = read_runs(ROOT / "docs" / f"{stem}.csv")
+    return as_markdown(variants.columns(table, table.columns[0], [table.rows[0], *rows]))
 
 
 def read_runs(path: Path) -> Table:
@@ -81,6 +86,15 @@ def _listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{names.get(k, k.replace('_', ' '))} {v}" for k, v in values.items()) or "-"
 
 
+TWEETERS = ("softmax", "birnn", "BERT, embedded weights")
+
+
+def mistakes() -> str:
+    """F1 as it should be, and with all of the report's mistakes, in the demo's world."""
+    table = read_runs(ROOT / "docs" / "ablations-demo.csv")
+    return " / ".join(table.said(row, "demo", "f1") for row in (table.rows[0], "report"))
+
+
 def summary(_: Sequence[str]) -> str:
     """The README's table: a choice of the figures of docs/results.md."""
     page = tables_of(made(RESULTS))
@@ -119,6 +133,24 @@ def summary(_: Sequence[str]) -> str:
             equal("scorer"),
             "1e-9",
             "`pytest tests/eval/test_squad.py`",
+        ),
+        (
+            "the demo: F1 of questions about a world never seen",
+            cell("The demo", "0", "all (90)"),
+            "90",
+            "`make demo`",
+        ),
+        (
+            "F1 as it should be / with the report's mistakes: the demo",
+            mistakes(),
+            "76 to 79 / 32 (bert-base, SQuAD 2.0)",
+            "`train.matrix docs/ablations-demo.toml`",
+        ),
+        (
+            "vaccine tweets, accuracy: softmax / recurrent / small BERT",
+            " / ".join(cell("Tweets", m, "accuracy").split()[0] for m in TWEETERS),
+            "71 / 70 / 71 (bert-base)",
+            "`train.classify`",
         ),
         (
             "training step: transformers padded to 384 / dynamic / group_by_length",
