@@ -192,7 +192,7 @@ def _rows(
     trained = [one for one in sets if one.train]
     if not variants:
         return tuple(Row(one.name, one.name, start, one.settings) for one in trained)
-    rows = []
+    rows: list[Row] = []
     for name, table in variants.items():
         where = f"variants.{name}"
         refuse_name(path, "variant", name)
@@ -203,6 +203,11 @@ def _rows(
             settings = {**one.settings, **own, **overrides}
             refuse_settings(path, name, settings)
             row = name if len(trained) == 1 else f"{one.name}-{name}"
+            if any(row == known.name for known in rows):
+                raise UsageError(
+                    f"{path}: two rows would be called {row}, a set's name and a variant's with a "
+                    "dash between; rename one of them"
+                )
             rows.append(Row(row, one.name, begin, settings))
     return tuple(rows)
 

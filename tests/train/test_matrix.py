@@ -537,7 +537,8 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
     [
         ("seeds", "sedes", "it has the unknown key 'sedes'; did you mean seeds?"),
         ("lr = 3e-3", "lr_ = 3e-3", "settings has the unknown key 'lr_'; did you mean lr?"),
-        ("lr = 1e-3", "leaning = 1", "sets.nq.settings has the unknown key 'leaning'; it may have"),
+        ("lr = 1e-3", "leaning = 1", "sets.nq.settings has the unknown key 'leaning'; python -m "),
+        ("[sets.nq]", "[sets.nq-0.7]", '; a name with a dot stands in quotes: [sets."nq-0.7"]'),
         ("epochs = 1", "seed = 1", "settings has the unknown key 'seed'; leave it to the rest"),
         ('"squad/model"', '"none"', "from_scratch is 'none', but "),
         ("dev_share", "dev_shares", "sets.nq has the unknown key 'dev_shares'; did you mean dev_"),
@@ -559,6 +560,12 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
         ('train = "squad/train.json"', 'train = ""', "sets.squad.train is empty text"),
         ("lr = 1e-3", 'optimizer = "sgd"', "the settings of nq: argument --optimizer: invalid"),
         ("epochs = 1", "doc_step = 9", "the settings of squad: --doc-stride and --doc-step contra"),
+        ("lr = 1e-3", "max_length = 41", "the settings of nq: --max-length is 41, but "),
+        (
+            "lr = 1e-3",
+            "doc_stride = 28",
+            "of nq: --max-length 32 leaves 28 context tokens",
+        ),
         ("lr = 1e-3", "updates = 5", "the settings of nq: --epochs and --updates contradict each"),
     ],
 )
