@@ -177,8 +177,8 @@ def finish(
         return judge(options, SquadOptions, metrics, run)
     if not options.demo:
         return 0
-    trained, whole = len(inputs.train.tokens.examples), len(inputs.train_data.examples)
-    return check_demo_goals(metrics, plan.epochs * trained / whole, run)
+    part = inputs.questions / len(inputs.train_data.examples)
+    return check_demo_goals(metrics, plan.epochs * part, run)
 
 
 def show_an_answer(inputs: "Inputs", options: SquadOptions, run: "Run") -> None:

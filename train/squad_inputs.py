@@ -49,6 +49,11 @@ class Inputs:
     settings: QASettings
     identity: dict[str, Any]
 
+    @property
+    def questions(self) -> int:
+        """Those trained on, however many rows each has."""
+        return len({example.id for example in self.train.tokens.examples})
+
 
 def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
     """Write the demo's world below `folder` and train on it."""
@@ -170,9 +175,14 @@ def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list
         kept = random.Random(options.seed).sample(range(len(examples)), size)
         examples = [examples[e] for e in sorted(kept)]
     if options.row_per_answer:
-        rows = [[replace(e, answers=(answer,)) for answer in e.answers] or [e] for e in examples]
-        examples = list(chain.from_iterable(rows))
+        examples = list(chain.from_iterable(map(_row_per_answer, examples)))
     return examples
+
+
+def _row_per_answer(example: SquadExample) -> list[SquadExample]:
+    """A question once for each of its gold answers; equal ones, of several people, are one."""
+    answers = dict.fromkeys(example.answers)
+    return [replace(example, answers=(answer,)) for answer in answers] or [example]
 
 
 def describe(inputs: Inputs, plan: BatchPlan) -> None:
@@ -184,10 +194,12 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
         ("dev", inputs.dev_data, inputs.dev),
     ):
         examples = windows.tokens.examples
+        questions = len({example.id for example in examples})
+        rows = "" if questions == len(examples) else f" in {len(examples)} rows"
         impossible = sum(example.is_impossible for example in examples)
         print(
-            f"{name}: {len(examples)} of {len(squad.examples)} questions, {impossible} impossible; "
-            f"{len(windows)} windows, {windows.lengths.mean():.0f} tokens on average"
+            f"{name}: {questions} of {len(squad.examples)} questions{rows}, {impossible} "
+            f"impossible; {len(windows)} windows, {windows.lengths.mean():.0f} tokens on average"
         )
         for line in ledger(squad, windows):
             print(f"  {line}")
