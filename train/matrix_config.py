@@ -108,8 +108,14 @@ class MatrixConfig:
 
     @property
     def start(self) -> str:
-        """What trainings start from, in words."""
-        return ", ".join(dict.fromkeys(str(row.start) for row in self.rows))
+        """What trainings start from, in words: "embedded; wide, wider: random weights (wide)"."""
+        first, *_ = starts = dict.fromkeys(row.start for row in self.rows)
+        others = (
+            f"{', '.join(row.name for row in self.rows if row.start == start)}: {start}"
+            for start in starts
+            if start != first
+        )
+        return "; ".join((str(first), *others))
 
     @property
     def first_variant(self) -> str | None:

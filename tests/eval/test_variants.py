@@ -1,6 +1,8 @@
 """The table of several ways to train on one set, and its picture."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +80,22 @@ def test_measures_that_no_run_has_are_left_out(table: Table) -> None:
 def test_contexts_seen_in_training_are_told(table: Table) -> None:
     table.overlaps["constant", "squad"] = Overlap(3, 12)
     assert "3 contexts of which are in a training file" in as_text(table)
+
+
+def test_the_pictures_title_stands_over_its_panels_beside_long_names(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "eval.variants_plot.save_figure", lambda figure, path, grid: drawn.append(figure)
+    )
+    variants_picture(replace(table, rows=["linear", "constant", "a-long-name" * 4]), tmp_path)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    first, *_, last = (axes.get_position() for axes in figure.axes)
+    (title,) = figure.texts
+    assert title.get_position()[0] == pytest.approx((first.x0 + last.x1) / 2, abs=0.01)
 
 
 def test_the_picture_has_a_panel_for_each_measure(table: Table, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_every_variant_is_a_row_with_its_settings_its_model_and_what_it_cost(
         assert made["from_scratch"].endswith("narrow" if name == "narrow" else "model")
         assert made["seed"] == int(seed.removeprefix("seed"))
     page = (out / "matrix.md").read_text()
-    assert "peak memory" in page and "random weights (narrow)" in page
+    assert "peak memory" in page
+    assert "Start: random weights (model); narrow: random weights (narrow)." in page
     assert "the difference to linear" in page and "the difference to linear" in output
     assert (out / "matrix.svg").is_file()
     runs = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
