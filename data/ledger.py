@@ -21,24 +21,31 @@ def ledger(squad: "SquadData", windows: "Windows", *, with_zeros: bool = False) 
 
     Args:
         squad: the whole file.
-        windows: of the questions that are used, which may be fewer.
+        windows: of the questions that are used, which may be fewer; a question that has several
+            rows is named and counted once, its answers are counted each.
         with_zeros: also the kinds that did not occur.
     """
-    tokens = windows.tokens
+    cut, long = once(windows.tokens.cut_questions), once(windows.tokens.long_words)
     lines = []
     for what, why, ids in (
         ("lost answers", "no window holds them, so they train as no answer", windows.lost),
         ("misaligned answers", "they begin or end inside a token", windows.misaligned),
         ("trimmed answers", "white space at their edge is not labelled", windows.trimmed),
-        ("cut questions", "longer than --max-question-length or the room", tokens.cut_questions),
-        ("over-long words", "of over 100 characters, each one [UNK]", tokens.long_words),
+        ("cut questions", "longer than --max-question-length or the room", cut),
+        ("over-long words", "of over 100 characters, each one [UNK]", long),
         ("repaired answers", "their offset was 1 or 2 characters off", squad.repaired),
         ("unmarked questions", "without answers, so read as impossible", squad.unmarked),
     ):
-        named_ids = f" ({why}): {listed([named(i) for i in ids[: LISTED + 1]])}" if ids else ""
+        first = [named(i) for i in once(ids)[: LISTED + 1]]
+        named_ids = f" ({why}): {listed(first)}" if ids else ""
         if ids or with_zeros:
             lines.append(f"{what}: {len(ids)}{named_ids}")
     return lines
+
+
+def once(ids: Sequence[str]) -> list[str]:
+    """Without repetitions, in their order."""
+    return list(dict.fromkeys(ids))
 
 
 def tweet_ledger(tweets: "TweetData", cleaned: Sequence[str]) -> list[str]:

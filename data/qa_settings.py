@@ -11,7 +11,7 @@ from typing import Any
 from data.layout import PLAIN, Layout
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from data.windows import MOST_TOKENS, Windows, make_windows, tokenize_squad
+from data.windows import MOST_TOKENS, Windows, make_windows, refuse_narrow, tokenize_squad
 from minibert.files import write_file
 from minibert.strict_json import named, read_object, shown
 
@@ -139,6 +139,14 @@ class QASettings:
         if length > longest:
             raise ValueError(f"--max-length {length} is more than the model's {longest} positions")
         return replace(self, **wanted)
+
+    def refuse_narrow(self) -> None:
+        """Refuse windows that have no room beside any question, whatever the data.
+
+        Raises:
+            ValueError: as `make_windows` does for a question of the data.
+        """
+        refuse_narrow(self.max_length, self.doc_stride, self.doc_step, 1, "a question")
 
     def threshold(self, data_has_impossible: bool) -> float:
         """The null threshold to use: infinite (always answer) where "" cannot be right, was never

@@ -218,15 +218,8 @@ def make_windows(
     room = max_length - 3 - question_length  # (E,)
     step = room - doc_stride if doc_step is None else np.full_like(room, doc_step)
     narrow = int(room.argmin())
-    # A step wider than the room would jump over tokens.
-    if step[narrow] < 1 or step[narrow] > room[narrow]:
-        flag, value = ("--doc-stride", doc_stride) if doc_step is None else ("--doc-step", doc_step)
-        raise ValueError(
-            f"--max-length {max_length} leaves {max(room[narrow], 0)} context tokens beside "
-            f"question {named(tokens.examples[narrow].id)} "
-            f"({counted(int(question_length[narrow]), 'token')}), too few for {flag} {value}; "
-            f"raise --max-length or lower {flag} or --max-question-length"
-        )
+    question = f"question {named(tokens.examples[narrow].id)}"
+    refuse_narrow(max_length, doc_stride, doc_step, int(question_length[narrow]), question)
     bounds = tokens.context_tokens.bounds
     length = np.diff(bounds)[tokens.context_of]  # (E,) context tokens
     per_example = 1 + np.maximum(0, -(-(length - room) // step))  # (E,)
@@ -253,6 +246,33 @@ def make_windows(
         misaligned=[tokens.examples[e].id for e in np.flatnonzero(misaligned)],
         trimmed=[tokens.examples[e].id for e in np.flatnonzero(trimmed)],
         layout=layout,
+    )
+
+
+def refuse_narrow(
+    max_length: int, doc_stride: int, doc_step: int | None, question_tokens: int, question: str
+) -> None:
+    """Refuse windows that a question leaves no room to go on by their stride or step.
+
+    Args:
+        max_length: as of `make_windows`, like the next two.
+        doc_stride: see there.
+        doc_step: see there.
+        question_tokens: word pieces of the question.
+        question: in words.
+
+    Raises:
+        ValueError: with the numbers.
+    """
+    room = max_length - 3 - question_tokens
+    step = room - doc_stride if doc_step is None else doc_step
+    if 1 <= step <= room:  # a step wider than the room would jump over tokens
+        return
+    flag, value = ("--doc-stride", doc_stride) if doc_step is None else ("--doc-step", doc_step)
+    raise ValueError(
+        f"--max-length {max_length} leaves {max(room, 0)} context tokens beside {question} "
+        f"({counted(question_tokens, 'token')}), too few for {flag} {value}; raise --max-length or "
+        f"lower {flag} or --max-question-length"
     )
 
 

@@ -93,15 +93,12 @@ def spread_texts(spreads: Sequence[Spread | None], decimals: int) -> list[str]:
     >>> spread_texts([Spread(62.5, 12.5), Spread(8.25, 1.125), Spread(50, None)], 1)
     ['62.5 ± 12.5', '8.2 ±  1.1', '50.0       ']
     """
-    deviations = [
-        "" if spread is None or spread.deviation is None else f"{spread.deviation:.{decimals}f}"
-        for spread in spreads
-    ]
-    width = max(map(len, deviations))
-    tails = [f" ± {d.rjust(width)}" if d else " " * (width and width + 3) for d in deviations]
+    texts = ["-" if spread is None else spread.said(decimals) for spread in spreads]
+    width = max(len(text.partition(" ± ")[2]) for text in texts)
+    blank = " " * (width and width + 3)
     return [
-        ("-" if spread is None else f"{spread.mean:.{decimals}f}") + tail
-        for spread, tail in zip(spreads, tails, strict=True)
+        spread.said(decimals, width=width) if spread and " ± " in text else text + blank
+        for spread, text in zip(spreads, texts, strict=True)
     ]
 
 

@@ -29,7 +29,7 @@ MEASURES = {
 SHOWN = ("f1", "exact", "HasAns_f1", "NoAns_f1", "no_null_f1")  # on the terminal and in Markdown
 WIDTH = 100  # characters of a line
 _OVERLAP = "Contexts of the column's questions that the row's training file has too (questions)"
-_COSTS = "What a training took: time of a pass without evaluations, most memory"
+COSTS = "What a training took: time of a pass without evaluations, most memory"
 _NONE = (None, None)
 
 
@@ -94,10 +94,11 @@ class Table:
         spread = self.spread(row, column, measure)
         if spread is None:
             return "-"
-        deviation = "" if spread.deviation is None else f" ± {spread.deviation:.1f}"
-        runs = len(self.values(row, column, measure))
-        missing = "" if runs == self.seeds else f" ({runs} of {self.seeds})"
-        return f"{spread.mean:.1f}{deviation}{missing}"
+        return spread.said() + self.missing(len(self.values(row, column, measure)))
+
+    def missing(self, runs: int) -> str:
+        """Behind a figure of so many runs: " (1 of 2)", or nothing where it is of all seeds."""
+        return "" if runs == self.seeds else f" ({runs} of {self.seeds})"
 
     def measures(self) -> list[str]:
         """Those shown of which at least one cell has a figure; F1 always."""
@@ -144,7 +145,7 @@ def as_text(table: Table) -> str:
         shown = text_table.as_text(_columns("", names, columns), WIDTH)
         blocks.append(f"{MEASURES[measure]}\n{shown}")
     if table.costs:
-        blocks.append(f"{_COSTS}\n{text_table.as_text(_cost_columns(table), WIDTH)}")
+        blocks.append(f"{COSTS}\n{text_table.as_text(_cost_columns(table), WIDTH)}")
     blocks.append(f"{_OVERLAP}\n{text_table.as_text(_shared(table), WIDTH)}")
     return "\n\n".join(blocks) + "\n"
 
@@ -164,7 +165,7 @@ def as_markdown(table: Table) -> str:
             columns[head] = cells
         parts.append(text_table.as_markdown(_columns(MEASURES[measure], table.rows, columns)))
     if table.costs:
-        parts.append(f"{_COSTS}:\n\n{text_table.as_markdown(_cost_columns(table))}")
+        parts.append(f"{COSTS}:\n\n{text_table.as_markdown(_cost_columns(table))}")
     parts.append(f"{_OVERLAP}:\n\n{text_table.as_markdown(_shared(table))}")
     return "\n\n".join(parts) + "\n"
 

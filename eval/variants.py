@@ -1,13 +1,15 @@
 """The table of several ways to train on one set: a row for each, beside the first one.
 
-Differences are of runs with the same seed, which begin with the same new weights and see the same
-order: what a way is worth is their mean, and their deviation says how far to believe it.
+Differences are of runs with the same seed. These begin with the same new weights where a way leaves
+the model as it is, and see the same order where it leaves the number of windows as it is; elsewhere
+a pair shares only its number. What a way is worth is the mean of the differences, and their
+deviation says how far to believe it.
 """
 
 from collections.abc import Sequence
 
 from eval import text_table
-from eval.matrix import MEASURES, WIDTH, Table, cost_columns
+from eval.matrix import COSTS, MEASURES, WIDTH, Table, cost_columns
 from eval.spread import Spread
 from eval.text_table import Column
 
@@ -21,11 +23,16 @@ HEADINGS = {
 COMPARED = ("f1", "no_null_f1")
 
 
-def difference(table: Table, row: str, column: str, measure: str) -> Spread | None:
-    """Of a row to the first one, seed by seed; None where no seed has both."""
+def differences(table: Table, row: str, column: str, measure: str) -> list[float]:
+    """Of a row to the first one, for every seed that has both."""
     ours, theirs = (table.values(name, column, measure) for name in (row, table.first or row))
-    values = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-    return Spread.of(values) if values else None
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+
+def said_difference(table: Table, row: str, column: str, measure: str) -> str:
+    """As it is shown: "-2.0 ± 1.4", "-2.0 (1 of 2)" where not all seeds have both, "-" if none."""
+    values = differences(table, row, column, measure)
+    return Spread.of(values).said(sign="+") + table.missing(len(values)) if values else "-"
 
 
 def columns(table: Table, answered: str, rows: Sequence[str]) -> list[Column]:
@@ -42,20 +49,12 @@ def columns(table: Table, answered: str, rows: Sequence[str]) -> list[Column]:
             continue
         made.append(Column(heading, [table.said(row, answered, measure) for row in rows]))
         if measure in COMPARED:
-            found = [difference(table, row, answered, measure) for row in rows]
             cells = [
-                "" if row == table.first else _signed(spread)
-                for row, spread in zip(rows, found, strict=True)
+                "" if row == table.first else said_difference(table, row, answered, measure)
+                for row in rows
             ]
             made.append(Column("less first", cells))
     return [*made, *cost_columns(table, rows)]
-
-
-def _signed(spread: Spread | None) -> str:
-    if spread is None:
-        return "-"
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.1f}"
-    return f"{spread.mean:+.1f}{deviation}"
 
 
 def as_text(table: Table) -> str:
@@ -79,7 +78,8 @@ def as_markdown(table: Table) -> str:
 def _introduction(table: Table) -> str:
     return (
         f"Percent, {table.of_seeds}. {table.note} Less first: the difference to {table.first}, of "
-        f"runs with the same seed. F1, null off: {MEASURES['no_null_f1']}."
+        f"runs with the same seed. F1, null off: {MEASURES['no_null_f1']}. An epoch, peak memory: "
+        f"{COSTS[0].lower()}{COSTS[1:]}."
     )
 
 

@@ -44,8 +44,11 @@ def variants_picture(table: Table, path: str | Path) -> Path | None:
         axes.tick_params(axis="y", length=0)
     grid[0].set_yticks(range(len(table.rows)), list(table.rows))
     grid[0].set_ylim(len(table.rows) - 0.4, -0.6)
-    figure.suptitle(
+    title = figure.suptitle(
         f"{answered}, {table.questions[answered]:,} questions: every run, and the mean of a way",
         fontsize=10,
     )
+    # Only a layout that is made knows where the panels are, beside names of any length.
+    figure.draw_without_rendering()
+    title.set_x((grid[0].get_position().x0 + grid[-1].get_position().x1) / 2)
     return save_figure(figure, path, grid=False)

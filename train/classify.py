@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from data.command import run_command
 from data.torchrun import joined_ranks
 from train.classify_options import ClassifyOptions, read_options
-from train.recipe import judge, read_recipe
+from train.recipe import introduce, judge
 from train.restarts import read_together
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_work(
         len(inputs.train.data), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)
     if options.recipe:
-        print(read_recipe(options.recipe).line(vars(options)))
+        print(introduce(options, ClassifyOptions))
     describe(inputs, plan)
     texts, frozen = inputs.start.train, inputs.start.frozen
     class_weights = torch.from_numpy(inputs.class_weights).to(device)

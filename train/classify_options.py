@@ -104,7 +104,7 @@ def read_options(argv: list[str]) -> ClassifyOptions:
         from train.resuming import options_to_resume
 
         defaults = options_to_resume(ClassifyOptions, given)
-    elif given.get("recipe"):
+    elif given.get("recipe") is not None:
         from train.recipe import read_recipe
 
         defaults = dict(read_recipe(given["recipe"], "classify").settings) | dict(defaults)

@@ -51,7 +51,9 @@ class MatrixOptions:
         None, help="cells to make, as in squad:nq or quac:*,*:newsqa (trained on : answered)"
     )
     train_fraction: float | None = option(
-        None, help="part of the questions of each training set, drawn with the seed"
+        None,
+        help="part of the questions of each training set, drawn with the seed; wins over the "
+        "config's, also over a set's and a variant's own",
     )
     pictures: str = option("png", help="format of the heat map", choices=PICTURES)
     wait: bool = option(True, help="wait for cells that other processes are making")
@@ -114,10 +116,11 @@ def main(argv: list[str]) -> int:
     status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
     write_table(folder, table, options.pictures)
-    for owner, training in busy.items():
+    if busy:
+        others = "; ".join(f"{training.title}, by {owner}" for training, owner in busy)
         raise UsageError(
-            f"{training.title}: cells are being made by {owner}; all others are done, run again "
-            "for the rest, or with --wait"
+            f"cells are being made by others ({others}); the rest is done, run again for theirs, "
+            "or with --wait"
         )
     return status
 
@@ -158,28 +161,28 @@ def make_all(
     machine: "Machine",
     *,
     wait: bool,
-) -> "tuple[int, dict[str, Training]]":
+) -> "tuple[int, list[tuple[Training, str]]]":
     """Make every missing cell; what another process is making is left to the end.
 
     Returns:
-        0, or the exit status of a training that was stopped; and, if not to wait for them, which
-        others make what is missing.
+        0, or the exit status of a training that was stopped; and, if not to wait for them, the
+        trainings whose missing cells others make, and who does.
     """
     from train.matrix_cells import make_cells
 
     told: set[str] = set()
     while True:
-        busy: dict[str, Training] = {}
+        busy: list[tuple[Training, str]] = []
         for training, cells in work:
             status, owner = make_cells(folder, training, cells, machine)
             if status:
                 print("the matrix goes on where it stopped with the same command")
-                return status, {}
+                return status, []
             if owner:
-                busy[owner] = training
+                busy.append((training, owner))
         if not busy or not wait:
             return 0, busy
-        for owner, training in busy.items():
+        for training, owner in busy:
             if owner not in told:
                 print(f"waiting for {owner}, which is at {training.title}", flush=True)
                 told.add(owner)
@@ -288,11 +291,13 @@ def write_table(folder: "Folder", table: "Table", ending: str) -> None:
     for name, content in pages.items():
         write_file(folder.path / name, content.encode())
     draw = variants_picture if table.first else matrix_picture
-    picture = draw(table, folder.path / f"matrix.{ending}")
+    picture = draw(table, folder.path / f"matrix.{ending}") if table.cells else None
     print(f"\n{page_of(table).as_text(table)}")
     print(f"table:   {folder.path / 'matrix.md'}, with matrix.csv and runs.csv beside it")
     if picture is not None:
         print(f"picture: {picture}")
+    elif not table.cells:
+        print("picture: none yet, no run is finished")
 
 
 if __name__ == "__main__":

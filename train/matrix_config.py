@@ -108,8 +108,14 @@ class MatrixConfig:
 
     @property
     def start(self) -> str:
-        """What trainings start from, in words."""
-        return ", ".join(dict.fromkeys(str(row.start) for row in self.rows))
+        """What trainings start from, in words: "embedded; wide, wider: random weights (wide)"."""
+        first, *_ = starts = dict.fromkeys(row.start for row in self.rows)
+        others = (
+            f"{', '.join(row.name for row in self.rows if row.start == start)}: {start}"
+            for start in starts
+            if start != first
+        )
+        return "; ".join((str(first), *others))
 
     @property
     def first_variant(self) -> str | None:
@@ -192,7 +198,7 @@ def _rows(
     trained = [one for one in sets if one.train]
     if not variants:
         return tuple(Row(one.name, one.name, start, one.settings) for one in trained)
-    rows = []
+    rows: list[Row] = []
     for name, table in variants.items():
         where = f"variants.{name}"
         refuse_name(path, "variant", name)
@@ -203,6 +209,11 @@ def _rows(
             settings = {**one.settings, **own, **overrides}
             refuse_settings(path, name, settings)
             row = name if len(trained) == 1 else f"{one.name}-{name}"
+            if any(row == known.name for known in rows):
+                raise UsageError(
+                    f"{path}: two rows would be called {row}, a set's name and a variant's with a "
+                    "dash between; rename one of them"
+                )
             rows.append(Row(row, one.name, begin, settings))
     return tuple(rows)
 

@@ -15,14 +15,18 @@ from typing import Any
 from data.command import UsageError
 from data.overlap import Contexts, read_contexts
 from data.split import split_squad
+from data.tokenization import Tokenizer
+from minibert.config import BertConfig
 from minibert.files import write_file
+from minibert.hub import ModelFiles
 from minibert.strict_json import parse_object
 from train.environment import file_sha256
 from train.matrix_config import DataSet, MatrixConfig, Row, Start
 from train.matrix_values import as_flags
 from train.model_inputs import find_start, model_identity
 from train.resuming import FREE_OPTIONS
-from train.squad_options import SquadOptions
+from train.squad_inputs import check_model
+from train.squad_options import SquadOptions, read_options
 
 # Of trainings and cells: raised where the same inputs come to mean another score, as they do when
 # a default of train.squad changes, for names hold only settings that differ from it.
@@ -184,12 +188,14 @@ def trainings(config: MatrixConfig, sets: list[ReadySet]) -> list[Training]:
     """All runs of a matrix, row by row.
 
     Raises:
-        ValueError: a model is not found, or not readable.
+        ValueError: a model is not found, or not readable, or cannot take a row's windows.
     """
     by_name = {one.name: one for one in sets}
-    identities = {row.start: _identity(row.start) for row in config.rows}
+    starts = {row.start: _find(row.start) for row in config.rows}
+    identities = {start: _identity(start, files) for start, (files, _, _) in starts.items()}
     made = []
     for row in config.rows:
+        _refuse_misfit(config.path, row, *starts[row.start])
         data = by_name[row.data]
         if data.train is None:  # `MatrixConfig.rows` are of sets that have one
             continue
@@ -199,8 +205,21 @@ def trainings(config: MatrixConfig, sets: list[ReadySet]) -> list[Training]:
     return made
 
 
-def _identity(start: Start) -> dict[str, Any]:
-    files, _, _ = find_start(start.model, start.revision, None, new=start.new)
+def _find(start: Start) -> tuple[ModelFiles, BertConfig, Tokenizer]:
+    return find_start(start.model, start.revision, None, new=start.new)
+
+
+def _refuse_misfit(
+    path: Path, row: Row, files: ModelFiles, config: BertConfig, tokenizer: Tokenizer
+) -> None:
+    """Refuse now what its training would refuse when others have been made for hours."""
+    try:
+        check_model(read_options(as_flags(row.settings)), config, tokenizer, files.source)
+    except ValueError as error:
+        raise UsageError(f"{path}: the settings of {row.name}: {error}") from None
+
+
+def _identity(start: Start, files: ModelFiles) -> dict[str, Any]:
     identity = model_identity(files, new=start.new)
     del identity["model_source"]  # a place, while its files' hashes say what it is
     return identity

@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -79,17 +79,33 @@ def typed(path: Path, where: str, value: Any, kind: type) -> Any:
     return value
 
 
-def refuse_unknown(path: Path, where: str, table: Iterable[str], known: tuple[str, ...]) -> None:
+def refuse_unknown(
+    path: Path, where: str, table: Mapping[str, Any], known: tuple[str, ...]
+) -> None:
     """Refuse a key that a table of the config has not.
 
     Raises:
-        UsageError: with the nearest one that it has.
+        UsageError: with the nearest one that it has, or what else helps.
     """
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it may have {', '.join(known)}"
-            if where.endswith("settings") and key in NOT_SETTINGS:
-                hint = "leave it to the rest of the config and the flags of train.matrix"
             place = f"{where} has" if where else "it has"
+            hint = _hint(where, table, key, known)
             raise UsageError(f"{path}: {place} the unknown key {shown(key)}; {hint}")
+
+
+def _hint(where: str, table: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
+    """What may have been meant by an unknown key of a table."""
+    if known is SETTINGS and key in NOT_SETTINGS:
+        return "leave it to the rest of the config and the flags of train.matrix"
+    near = difflib.get_close_matches(key, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if known is SETTINGS:
+        return "python -m train.squad --help lists the settings"
+    kind, _, name = where.partition(".")
+    if kind in ("sets", "variants") and isinstance(table[key], dict):
+        whole = f"{name}.{key}"  # [variants.fraction-0.7] is a table 7 in a table fraction-0
+        if _NAME.fullmatch(whole):
+            return f'a name with a dot stands in quotes: [{kind}."{whole}"]'
+    return f"it may have {', '.join(known)}"

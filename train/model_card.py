@@ -44,7 +44,7 @@ Started from {start}.
 |---|---|
 | training file | {inputs.train_data.path.name}, sha256 {inputs.identity["train_sha256"]} |
 | dev file | {inputs.dev_data.path.name}, sha256 {inputs.identity["dev_sha256"]} |
-| questions, windows | {len(inputs.train.tokens.examples)}, {len(inputs.train)} |
+| questions, windows | {inputs.questions}, {len(inputs.train)} |
 | updates | {state.update} of {plan.total_updates} |
 | epochs, windows an update | {plan.epochs:g}, {options.batch_size} |
 | learning rate | {options.lr:g}, {options.lr_schedule}, warm-up {options.warmup:g} |

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from data.command import UsageError
+from minibert.strict_json import shown
+from train.resuming import FREE_OPTIONS
 
 FOLDER = Path(__file__).with_name("recipes")
-# What a recipe has nothing to say of: where things are, and the machine.
-_FREE = frozenset("output_dir overwrite amp amp_dtype accumulate threads device compile".split())
+# What a recipe has nothing to say of: what computes nothing, its own name, and the machine.
+_FREE = FREE_OPTIONS | set("recipe amp amp_dtype accumulate threads device compile".split())
+_KEYS = frozenset("command about settings published gate".split())
+_NEEDED = ("command", "about")
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,22 @@ class Recipe:
     published: Mapping[str, float]
     gate: Mapping[str, tuple[float, float]]
 
-    def line(self, options: Mapping[str, Any]) -> str:
-        """The settings as they are used, and which of them this start has changed.
+    def changed(self, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+        """Options that count and are neither the recipe's nor, where it has none, the defaults'.
 
         Args:
             options: of this start.
+            defaults: of the command.
         """
+        wanted = {**self.settings, **{n: v for n, v in defaults.items() if n not in self.settings}}
+        return [n for n, value in wanted.items() if n not in _FREE and options[n] != value]
+
+    def line(self, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+        """The settings as they are used, and what this start has changed; arguments as above."""
         said = ", ".join(f"{name} {value}" for name, value in self.settings.items())
         changed = [
-            f"{name} {options[name]}"
-            for name, value in self.settings.items()
-            if options[name] != value
+            f"no {name}" if options[name] is None else f"{name} {options[name]}"
+            for name in self.changed(options, defaults)
         ]
         return f"recipe {self.name}: {said}" + (
             f"; changed here: {', '.join(changed)}" if changed else ""
@@ -64,16 +73,14 @@ class Recipe:
 
         Args:
             metrics: scores in percent.
-            options: of this start.
-            defaults: of the command. Only a run whose options are the recipe's, and these
-                otherwise, is held to the gate.
+            options: of this start. Only a run without changed ones is held to the gate.
+            defaults: of the command.
         """
         lines = []
         if self.published:
             known = ", ".join(f"{name} {value:g}" for name, value in self.published.items())
             lines.append(f"published:  {known}")
-        wanted = {**defaults, **self.settings}
-        other = [n for n, v in wanted.items() if n not in _FREE | {"recipe"} and options[n] != v]
+        other = self.changed(options, defaults)
         if self.gate and other:
             lines.append(f"gate:       not judged, since {', '.join(other)} differ from the recipe")
         missed = False
@@ -85,6 +92,11 @@ class Recipe:
         return lines, missed
 
 
+def introduce(options: Any, kind: type[Any]) -> str:
+    """What a start by a recipe prints first; arguments as those of `judge`."""
+    return read_recipe(options.recipe).line(vars(options), _defaults(kind))
+
+
 def judge(options: Any, kind: type[Any], metrics: Mapping[str, Any], run: Any) -> int:
     """Say how a run by a recipe compares; 1 if it misses the recipe's gate.
 
@@ -94,11 +106,15 @@ def judge(options: Any, kind: type[Any], metrics: Mapping[str, Any], run: Any) -
         metrics: scores of the best model, in percent.
         run: says it.
     """
-    defaults = {field.name: field.default for field in fields(kind)}
-    lines, missed = read_recipe(options.recipe).verdict(metrics, vars(options), defaults)
+    recipe = read_recipe(options.recipe)
+    lines, missed = recipe.verdict(metrics, vars(options), _defaults(kind))
     for line in lines:
         run.print(line)
     return int(missed)
+
+
+def _defaults(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind)}
 
 
 def recipe_names() -> list[str]:
@@ -115,12 +131,21 @@ def read_recipe(name: str, command: str | None = None) -> Recipe:
 
     Raises:
         UsageError: there is none of that name, or it is another command's.
+        ValueError: its file has a key too many or too few.
     """
     if name not in recipe_names():
         near = difflib.get_close_matches(name, recipe_names(), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(recipe_names())}"
         raise UsageError(f"no recipe is called {name!r}; {hint}")
-    table = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    path = FOLDER / f"{name}.toml"
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    for key in sorted(table.keys() - _KEYS):
+        raise ValueError(
+            f"{path} has the unknown key {shown(key)}; a recipe has {', '.join(sorted(_KEYS))}"
+        )
+    for key in _NEEDED:
+        if key not in table:
+            raise ValueError(f"{path} has no {key}, which every recipe needs; add it")
     made = Recipe(
         name,
         table["command"],

@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
     if name.startswith("-"):
         raise UsageError(f"{name} stands where a recipe is named; write the recipe first")
     recipe = read_recipe(name)
+    if any(word.partition("=")[0] == "--recipe" for word in rest):
+        raise UsageError(f"--recipe does nothing after train.reproduce {name}; leave it out")
     words = [str(MATRIX), *rest] if recipe.command == "matrix" else ["--recipe", name, *rest]
     if recipe.command == "matrix" and not MATRIX.is_file():
         raise UsageError(f"{name} needs docs/matrix.toml, which is not installed; use a checkout")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
 from data.torchrun import joined_ranks
-from train.recipe import judge, read_recipe
+from train.recipe import introduce, judge
 from train.restarts import read_together
 from train.squad_options import SquadOptions, read_options
 
@@ -66,7 +66,7 @@ def read_work(
         len(inputs.train), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)
     if options.recipe:
-        print(read_recipe(options.recipe).line(vars(options)))
+        print(introduce(options, SquadOptions))
     describe(inputs, plan)
 
     def make_batch(chosen: "Ints") -> "SpanBatch":
@@ -177,8 +177,8 @@ def finish(
         return judge(options, SquadOptions, metrics, run)
     if not options.demo:
         return 0
-    trained, whole = len(inputs.train.tokens.examples), len(inputs.train_data.examples)
-    return check_demo_goals(metrics, plan.epochs * trained / whole, run)
+    part = inputs.questions / len(inputs.train_data.examples)
+    return check_demo_goals(metrics, plan.epochs * part, run)
 
 
 def show_an_answer(inputs: "Inputs", options: SquadOptions, run: "Run") -> None:

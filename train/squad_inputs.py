@@ -20,7 +20,6 @@ from data.windows import Windows
 from minibert.config import BertConfig
 from minibert.files import file_sha256, refuse_pipe
 from minibert.heads import BertForQuestionAnswering
-from minibert.hub import ModelFiles
 from train.model_inputs import describe_model, find_start, make_model, model_identity
 from train.resuming import refuse_changed_inputs
 from train.squad_options import SquadOptions
@@ -49,6 +48,11 @@ class Inputs:
     model: BertForQuestionAnswering
     settings: QASettings
     identity: dict[str, Any]
+
+    @property
+    def questions(self) -> int:
+        """Those trained on, however many rows each has."""
+        return len({example.id for example in self.train.tokens.examples})
 
 
 def with_demo_files(options: SquadOptions, folder: Path) -> SquadOptions:
@@ -89,7 +93,12 @@ def read_inputs(
     files, config, tokenizer = find_start(
         options.from_scratch or options.model, options.revision, saved, new=new
     )
-    check_model(options, config, tokenizer, files)
+    check_model(options, config, tokenizer, files.source)
+    if tokenizer.vocab_size < config.vocab_size:
+        print(
+            f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
+            f"{config.vocab_size}; right if the model's was padded, else it is the wrong vocab.txt"
+        )
     identity = {
         "train_sha256": file_sha256(train_path),
         "dev_sha256": file_sha256(dev_path),
@@ -99,18 +108,7 @@ def read_inputs(
         refuse_changed_inputs(identity, saved, options)
     chosen = choose_examples(train_data.examples, options)
     learns_null = any(example.is_impossible for example in chosen)
-    settings = QASettings(
-        **QASettings.lengths(
-            config.max_position_embeddings, options.max_length, options.doc_stride
-        ),
-        doc_step=options.doc_step,
-        max_question_length=options.max_question_length,
-        max_answer_length=options.max_answer_length,
-        null_threshold=options.null_threshold if learns_null else None,
-        truncate=options.truncate,
-        context_first=options.context_first,
-        token_types=options.token_types,
-    )
+    settings = make_settings(options, config, learns_null=learns_null)
     return Inputs(
         train_data=train_data,
         dev_data=dev_data,
@@ -124,24 +122,48 @@ def read_inputs(
 
 
 def check_model(
-    options: SquadOptions, config: BertConfig, tokenizer: Tokenizer, files: ModelFiles
+    options: SquadOptions, config: BertConfig, tokenizer: Tokenizer, source: str
 ) -> None:
-    """Refuse a model that cannot take these windows or this vocabulary.
+    """Refuse a model that cannot take these windows or this vocabulary, whatever the data.
+
+    Args:
+        options: of the command.
+        config: of the model.
+        tokenizer: of the model.
+        source: of the model, in words.
 
     Raises:
         ValueError: with the numbers.
     """
     if (options.max_length or 0) > config.max_position_embeddings:
         raise UsageError(
-            f"--max-length is {options.max_length}, but {files.source} has only "
+            f"--max-length is {options.max_length}, but {source} has only "
             f"{config.max_position_embeddings} positions"
         )
-    tokenizer.require_ids(config.vocab_size, files.source)
-    if tokenizer.vocab_size < config.vocab_size:
-        print(
-            f"note: the vocabulary has {tokenizer.vocab_size} tokens, the model "
-            f"{config.vocab_size}; right if the model's was padded, else it is the wrong vocab.txt"
-        )
+    tokenizer.require_ids(config.vocab_size, source)
+    make_settings(options, config, learns_null=True).refuse_narrow()
+
+
+def make_settings(options: SquadOptions, config: BertConfig, *, learns_null: bool) -> QASettings:
+    """How questions become windows, with what the options leave to the model's size.
+
+    Args:
+        options: of the command.
+        config: of the model.
+        learns_null: whether there is an impossible question to learn from.
+    """
+    return QASettings(
+        **QASettings.lengths(
+            config.max_position_embeddings, options.max_length, options.doc_stride
+        ),
+        doc_step=options.doc_step,
+        max_question_length=options.max_question_length,
+        max_answer_length=options.max_answer_length,
+        null_threshold=options.null_threshold if learns_null else None,
+        truncate=options.truncate,
+        context_first=options.context_first,
+        token_types=options.token_types,
+    )
 
 
 def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list[SquadExample]:
@@ -153,9 +175,14 @@ def choose_examples(examples: list[SquadExample], options: SquadOptions) -> list
         kept = random.Random(options.seed).sample(range(len(examples)), size)
         examples = [examples[e] for e in sorted(kept)]
     if options.row_per_answer:
-        rows = [[replace(e, answers=(answer,)) for answer in e.answers] or [e] for e in examples]
-        examples = list(chain.from_iterable(rows))
+        examples = list(chain.from_iterable(map(_row_per_answer, examples)))
     return examples
+
+
+def _row_per_answer(example: SquadExample) -> list[SquadExample]:
+    """A question once for each of its gold answers; equal ones, of several people, are one."""
+    answers = dict.fromkeys(example.answers)
+    return [replace(example, answers=(answer,)) for answer in answers] or [example]
 
 
 def describe(inputs: Inputs, plan: BatchPlan) -> None:
@@ -167,10 +194,12 @@ def describe(inputs: Inputs, plan: BatchPlan) -> None:
         ("dev", inputs.dev_data, inputs.dev),
     ):
         examples = windows.tokens.examples
+        questions = len({example.id for example in examples})
+        rows = "" if questions == len(examples) else f" in {len(examples)} rows"
         impossible = sum(example.is_impossible for example in examples)
         print(
-            f"{name}: {len(examples)} of {len(squad.examples)} questions, {impossible} impossible; "
-            f"{len(windows)} windows, {windows.lengths.mean():.0f} tokens on average"
+            f"{name}: {questions} of {len(squad.examples)} questions{rows}, {impossible} "
+            f"impossible; {len(windows)} windows, {windows.lengths.mean():.0f} tokens on average"
         )
         for line in ledger(squad, windows):
             print(f"  {line}")

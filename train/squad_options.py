@@ -20,9 +20,9 @@ _EPILOG = """examples:
   python -m train.squad --resume --output-dir runs/squad
   torchrun --nproc-per-node 8 -m train.squad --amp --output-dir runs/squad     (8 GPUs)
 
-exit status: 0 done or --max-minutes reached, 1 a goal of the whole demo missed, 2 bad input,
-3 non-finite loss, 4 disk full, 5 out of memory, 6 another rank ended, 129 SIGHUP, 130 Ctrl-C,
-143 SIGTERM"""
+exit status: 0 done or --max-minutes reached, 1 a goal of the whole demo or a recipe's gate missed,
+2 bad input, 3 non-finite loss, 4 disk full, 5 out of memory, 6 another rank ended, 129 SIGHUP,
+130 Ctrl-C, 143 SIGTERM"""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         UsageError: no recipe of that name.
     """
     settings: dict[str, Any] = {}
-    if given.get("recipe"):
+    if given.get("recipe") is not None:
         from train.recipe import read_recipe
 
         settings = dict(read_recipe(given["recipe"], "squad").settings)
@@ -161,9 +161,7 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
         fitting = {name: DEMO_OPTIONS[name] for name in DEMO_FITS} | {"doc_step": None}
         settings = {**DEMO_OPTIONS, **settings, **(fitting if settings else {})}
-    if given.keys() & {
-        "doc_stride",
-        "doc_step",
-    }:  # one of them is given: it takes the place of both
-        settings = {n: v for n, v in settings.items() if n not in ("doc_stride", "doc_step")}
+    steps = {"doc_stride", "doc_step"}
+    if given.keys() & steps:  # whichever is given takes the place of both
+        settings = {name: value for name, value in settings.items() if name not in steps}
     return settings

@@ -644,7 +644,7 @@ def test_the_inspector_takes_its_file_with_or_without_a_flag(
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1] == shown[2]
     assert main([files[1], "--id", "fits"]) == 0  # the words of the embedded model
-    assert capsys.readouterr().out.startswith("windows of embedded: at most 128 tokens, stride 42")
+    assert capsys.readouterr().out.startswith("windows of embedded: at most 384 tokens, stride 128")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """The table of several ways to train on one set, and its picture."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data.overlap import Overlap
 from eval.matrix import Cost, Table
-from eval.spread import Spread
-from eval.variants import as_markdown, as_text, columns, difference
+from eval.variants import as_markdown, as_text, columns, differences, said_difference
 from eval.variants_plot import variants_picture
 
 
@@ -37,16 +38,25 @@ def table() -> Table:
 
 
 def test_differences_are_of_runs_with_the_same_seed(table: Table) -> None:
-    found = difference(table, "constant", "squad", "f1")
-    assert found == Spread(pytest.approx(-2.0), pytest.approx(2**0.5))  # 69 - 70 and 71 - 74
-    assert difference(table, "never-made", "squad", "f1") is None
+    assert sorted(differences(table, "constant", "squad", "f1")) == [71.0 - 74, 69.0 - 70]
+    assert said_difference(table, "constant", "squad", "f1") == "-2.0 ± 1.4"
+    assert said_difference(table, "never-made", "squad", "f1") == "-"
+
+
+def test_a_difference_says_how_many_seeds_it_is_of_where_some_have_no_pair(table: Table) -> None:
     del table.cells["constant", "squad"][0]
-    assert difference(table, "constant", "squad", "f1") == Spread(pytest.approx(-3.0), None)
+    assert said_difference(table, "constant", "squad", "f1") == "-3.0 (1 of 2)"
+    table.cells["constant", "squad"][0] = scores(69.0)
+    del table.cells["linear", "squad"][0]
+    assert said_difference(table, "constant", "squad", "f1") == "-3.0 (1 of 2)"
+    line = as_text(table).splitlines()[5]
+    assert line.split("  ")[0] == "constant" and "70.0 ± 1.4  -3.0 (1 of 2)" in line
 
 
 def test_a_way_is_a_line_with_scores_differences_and_costs(table: Table) -> None:
     lines = as_text(table).splitlines()
     assert "the difference to linear" in lines[0]
+    assert "An epoch, peak memory: what a training took: time of a pass without eval" in lines[0]
     assert lines[2] == "Answered: squad (11,873 questions)"
     assert [line.split("  ")[0] for line in lines[4:7]] == ["linear", "constant", "never-made"]
     assert lines[4].split()[1:] == ("72.0 ± 2.8 62.0 ± 2.8 74.0 ± 2.8 32 s 513 MiB".split())
@@ -70,6 +80,22 @@ def test_measures_that_no_run_has_are_left_out(table: Table) -> None:
 def test_contexts_seen_in_training_are_told(table: Table) -> None:
     table.overlaps["constant", "squad"] = Overlap(3, 12)
     assert "3 contexts of which are in a training file" in as_text(table)
+
+
+def test_the_pictures_title_stands_over_its_panels_beside_long_names(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        "eval.variants_plot.save_figure", lambda figure, path, grid: drawn.append(figure)
+    )
+    variants_picture(replace(table, rows=["linear", "constant", "a-long-name" * 4]), tmp_path)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    first, *_, last = (axes.get_position() for axes in figure.axes)
+    (title,) = figure.texts
+    assert title.get_position()[0] == pytest.approx((first.x0 + last.x1) / 2, abs=0.01)
 
 
 def test_the_picture_has_a_panel_for_each_measure(table: Table, tmp_path: Path) -> None:

@@ -380,11 +380,18 @@ def test_a_row_for_every_gold_answer(files, tmp_path):
     path = tmp_path / "answers.json"
     document = json.loads((files / "train.json").read_bytes())
     asked = document["data"][0]["paragraphs"][0]["qas"][0]
-    asked["answers"] *= 3
+    first = asked["answers"][0]
+    whole, last = document["data"][0]["paragraphs"][0]["context"], first["text"][:-1]
+    inside = {"text": whole[-4:-1], "answer_start": len(whole) - 4}  # ends inside a word, as `last`
+    asked["answers"] = [first, {**first, "text": last}, first, inside, first]
+    asked["question"] = "who " * 30
     path.write_text(json.dumps(document))
-    for more, rows in (((), 22), (("--row-per-answer",), 24)):
+    for more, rows in (((), ""), (("--row-per-answer",), " in 24 rows")):
         words = little_arguments(files, tmp_path / "run", "--train-file", str(path), *more)
-        assert f"train: {rows} of 22 questions" in command(*words, "--dry-run")[1]
+        output = command(*words, "--dry-run")[1]
+        assert f"train: 22 of 22 questions{rows}, 7 impossible; " in output
+        assert ("misaligned answers: 2 (" in output) is bool(more)
+        assert "cut questions: 1 (" in output and "train-0, train-0" not in output
 
 
 def test_attention_dropout_is_a_rate_of_its_own(files, tmp_path, monkeypatch):

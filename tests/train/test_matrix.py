@@ -21,12 +21,14 @@ import eval.matrix_plot
 import minibert.locks
 import train.matrix
 import train.matrix_cells
+from data.overlap import Overlap
+from eval.matrix import Table
 from eval.squad import read_gold, score
 from tests.forked import forked
 from tests.train.killing import at_file_event, finish, result, start
 from tests.train.little import write_little
 from train import matrix_config, matrix_plan
-from train.matrix import main
+from train.matrix import main, write_table
 from train.matrix_values import SETTINGS
 from train.resuming import INPUTS
 from train.squad_options import SquadOptions
@@ -363,22 +365,24 @@ def test_without_waiting_all_that_is_free_is_made_and_the_rest_named(
         name: cell for name, cell in cells(out).items() if cell["eval"] in ("squad", "held")
         and cell["train"] == "nq" and cell["seed"] == 1
     }  # fmt: skip
-    for name in lost:
+    other = next(name for name in cells(out) if name.startswith("squad--held-seed0-"))
+    for name in (*lost, other):
         (out / "cells" / name).unlink()
     held = next(name for name, cell in lost.items() if cell["eval"] == "held")
     errors = tmp_path / "errors"
     words = arguments(world / "matrix.toml", out)
-    owner = holder(out / "locks" / held.replace(".json", ".lock"))
+    owners = [holder(out / "locks" / name.replace(".json", ".lock")) for name in (held, other)]
     try:
         child = start([*words, "--no-wait"], errors, command=main)
         assert finish(child) == 2
         assert errors.read_text() == (
-            "error: nq, seed 1: cells are being made by process 7 on elsewhere; all others are "
-            "done, run again for the rest, or with --wait\n"
+            "error: cells are being made by others (squad, seed 0, by process 7 on elsewhere; nq, "
+            "seed 1, by process 7 on elsewhere); the rest is done, run again for theirs, or with "
+            "--wait\n"
         )
-        assert set(cells(world / "out")) - set(cells(out)) == {held}
+        assert set(cells(world / "out")) - set(cells(out)) == {held, other}
         lines = list(csv.DictReader((out / "matrix.csv").read_text().splitlines()))
-        assert sum(int(line["runs"]) for line in lines) == 11  # a table of all that is finished
+        assert sum(int(line["runs"]) for line in lines) == 10  # a table of all that is finished
         said = tmp_path / "said"
         child = start(words, prepare=saying_into(said), command=main)
         for _ in range(400):
@@ -386,11 +390,21 @@ def test_without_waiting_all_that_is_free_is_made_and_the_rest_named(
                 break
             time.sleep(0.05)
     finally:
-        os.kill(owner, signal.SIGKILL)
-        os.waitpid(owner, 0)
+        for owner in owners:
+            os.kill(owner, signal.SIGKILL)
+            os.waitpid(owner, 0)
     assert finish(child) == 0
-    assert "waiting for process 7 on elsewhere, which is at nq, seed 1" in said.read_text()
+    assert "waiting for process 7 on elsewhere, which is at squad, seed 0" in said.read_text()
     assert cells(out) == cells(world / "out")
+
+
+def test_no_picture_is_drawn_before_a_run_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table(["squad"], ["nq"], 1, {}, {"nq": 3}, {("squad", "nq"): Overlap(0, 0)}, "Start.")
+    write_table(train.matrix_cells.Folder(tmp_path), table, "png")
+    assert "picture: none yet, no run is finished\n" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"matrix.md", "matrix.csv", "runs.csv"}
 
 
 def test_a_run_goes_on_where_its_data_have_moved(world: Path, tmp_path: Path) -> None:
@@ -537,7 +551,8 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
     [
         ("seeds", "sedes", "it has the unknown key 'sedes'; did you mean seeds?"),
         ("lr = 3e-3", "lr_ = 3e-3", "settings has the unknown key 'lr_'; did you mean lr?"),
-        ("lr = 1e-3", "leaning = 1", "sets.nq.settings has the unknown key 'leaning'; it may have"),
+        ("lr = 1e-3", "leaning = 1", "sets.nq.settings has the unknown key 'leaning'; python -m "),
+        ("[sets.nq]", "[sets.nq-0.7]", '; a name with a dot stands in quotes: [sets."nq-0.7"]'),
         ("epochs = 1", "seed = 1", "settings has the unknown key 'seed'; leave it to the rest"),
         ('"squad/model"', '"none"', "from_scratch is 'none', but "),
         ("dev_share", "dev_shares", "sets.nq has the unknown key 'dev_shares'; did you mean dev_"),
@@ -559,6 +574,12 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
         ('train = "squad/train.json"', 'train = ""', "sets.squad.train is empty text"),
         ("lr = 1e-3", 'optimizer = "sgd"', "the settings of nq: argument --optimizer: invalid"),
         ("epochs = 1", "doc_step = 9", "the settings of squad: --doc-stride and --doc-step contra"),
+        ("lr = 1e-3", "max_length = 41", "the settings of nq: --max-length is 41, but "),
+        (
+            "lr = 1e-3",
+            "doc_stride = 28",
+            "of nq: --max-length 32 leaves 28 context tokens",
+        ),
         ("lr = 1e-3", "updates = 5", "the settings of nq: --epochs and --updates contradict each"),
     ],
 )

@@ -9,8 +9,9 @@ from data.command import UsageError
 from tests.forked import forked
 from tests.train.little import CONFIG, SPECIAL, WORDS, little_arguments, write_little
 from tests.train.test_classify import write_tweets
+from train import classify_options
 from train.classify_options import ClassifyOptions
-from train.recipe import Recipe, read_recipe, recipe_names
+from train.recipe import Recipe, introduce, read_recipe, recipe_names
 from train.squad_options import SquadOptions, read_options
 
 OPTIONS = {"squad": SquadOptions, "classify": ClassifyOptions}
@@ -42,9 +43,17 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_defaults():
     options = read_options(["--recipe", "notes-v3", "--batch-size", "9"])
     assert (options.lr_schedule, options.doc_stride, options.batch_size) == ("constant", 0, 9)
     assert options.lr == 3e-5
-    line = read_recipe("notes-v3").line(vars(options))
+    line = introduce(options, SquadOptions)
     assert line.endswith("batch_size 16, doc_stride 0; changed here: batch_size 9")
-    assert read_options(["--recipe", "google-squad2", "--doc-stride", "64"]).doc_step is None
+
+
+def test_every_option_that_computes_something_else_is_named_as_changed():
+    words = ["--recipe", "google-squad2", "--doc-stride", "64", "--updates", "3"]
+    options = read_options([*words, "--max-minutes", "5", "--save-every", "9", "--amp"])
+    line = introduce(options, SquadOptions)
+    assert line.endswith("; changed here: no doc_step, updates 3, doc_stride 64")
+    whole = read_options(["--recipe", "google-squad2", "--threads", "1"])
+    assert "changed here" not in introduce(whole, SquadOptions)
 
 
 @pytest.mark.parametrize(
@@ -52,12 +61,46 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_defaults():
     [
         (["--recipe", "notes-v6"], "no recipe is called 'notes-v6'; did you mean notes-v5?"),
         (["--recipe", "zzz"], "there are google-squad2, hf-squad2, notes-v1"),
+        (["--recipe="], "no recipe is called ''; there are google-squad2"),
         (["--recipe", "report-tweets"], "is for train.classify, not for train.squad"),
     ],
 )
 def test_a_recipe_that_is_not_there_is_refused(words, expected):
     with pytest.raises(UsageError, match=expected.replace("?", r"\?")):
         read_options(words)
+
+
+def test_an_empty_recipe_is_refused_by_train_classify_as_well():
+    files = ["--train-file", "a.csv", "--dev-file", "b.csv"]
+    with pytest.raises(UsageError, match="no recipe is called ''"):
+        classify_options.read_options([*files, "--recipe="])
+
+
+@pytest.mark.parametrize("more", [["--recipe", "notes-v1"], ["--recipe=notes-v1"]])
+def test_a_recipe_is_not_run_by_another_ones_name(more):
+    status, _, errors = forked("train.reproduce", "notes-v5", "--demo", *more)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "--recipe does nothing after train.reproduce notes-v5; leave it out" in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('command = "squad"', "ours.toml has no about, which every recipe needs; add it"),
+        ('about = "a"', "ours.toml has no command, which every recipe needs; add it"),
+        (
+            'command = "squad"\nabout = "a"\n[setings]\nlr = 1.0',
+            "ours.toml has the unknown key 'setings'; a recipe has about, command, gate",
+        ),
+    ],
+)
+def test_a_recipe_file_with_a_key_too_many_or_too_few_is_told_by_its_name(
+    tmp_path, monkeypatch, text, expected
+):
+    monkeypatch.setattr("train.recipe.FOLDER", tmp_path)
+    (tmp_path / "ours.toml").write_text(text)
+    with pytest.raises(ValueError, match=expected):
+        read_recipe("ours")
 
 
 @pytest.mark.usefixtures("small_demo")
@@ -107,6 +150,31 @@ def test_a_changed_recipe_is_not_judged():
     options = {"lr": 0.5, "seed": 1, "output_dir": "", "recipe": "r"}
     lines, missed = RECIPE.verdict({"f1": 1.0}, options, DEFAULTS)
     assert not missed and lines[-1] == "gate:       not judged, since seed differ from the recipe"
+
+
+def test_a_run_that_was_stopped_and_resumed_is_judged_as_the_straight_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.recipe.FOLDER", tmp_path)
+    train, dev, model = write_little(tmp_path)
+    (tmp_path / "ours.toml").write_text(
+        'command = "squad"\nabout = "ours"\n[settings]\nepochs = 2.0\nbatch_size = 12\n'
+        f"train_file = '{train}'\ndev_file = '{dev}'\nfrom_scratch = '{model}'\n"
+        "max_length = 32\ndoc_stride = 8\nlr = 3e-3\n[gate]\nf1 = [101.0, 102.0]\n"
+    )
+    said = {}
+    for name, limits in (("straight", ()), ("stopped", ("--max-minutes", "1e-6"))):
+        place = ("--output-dir", tmp_path / name, "--threads", "1")
+        words = ("--recipe", "ours", *place, "--keep-checkpoints", "3", *limits)
+        status, output, errors = forked("train.squad", *words)
+        assert status == (0 if limits else 1), errors
+        if limits:
+            assert "gate" not in output
+            status, output, errors = forked("train.squad", *place, "--resume", "--save-every", "1")
+            assert status == 1, errors
+        said[name] = [line for line in output.splitlines() if line.startswith("gate")]
+        assert "changed here" not in output
+    assert said["straight"] == said["stopped"]
+    assert said["straight"][0].startswith("gate: f1 101 to 102: ")
+    assert said["straight"][0].endswith("MISSED")
 
 
 def test_without_a_name_the_recipes_are_listed():

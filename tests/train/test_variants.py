@@ -76,7 +76,8 @@ def test_every_variant_is_a_row_with_its_settings_its_model_and_what_it_cost(
         assert made["from_scratch"].endswith("narrow" if name == "narrow" else "model")
         assert made["seed"] == int(seed.removeprefix("seed"))
     page = (out / "matrix.md").read_text()
-    assert "peak memory" in page and "random weights (narrow)" in page
+    assert "peak memory" in page
+    assert "Start: random weights (model); narrow: random weights (narrow)." in page
     assert "the difference to linear" in page and "the difference to linear" in output
     assert (out / "matrix.svg").is_file()
     runs = list(csv.DictReader((out / "runs.csv").read_text().splitlines()))
@@ -94,6 +95,39 @@ def test_several_sets_have_every_variant_each(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_two_rows_of_one_name_are_refused(tmp_path: Path) -> None:
+    files = 'train = "squad/dev.json"\ndev = "squad/train.json"\n'
+    more = f"[sets.a]\n{files}[sets.a-b]\n{files}[variants.b-c]\n[variants.c]\n"
+    with pytest.raises(UsageError, match="two rows would be called a-b-c, a set's name and a var"):
+        read_config(write_world(tmp_path, HEAD + more), None, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "expected"),
+    [
+        ("max_length = 41", (), "--max-length is 41, but "),
+        ("max_length = 41", ("--dry-run",), "--max-length is 41, but "),
+        ("max_length = 20, doc_stride = 15", ("--dry-run",), None),
+        ("max_length = 20, doc_stride = 16", ("--dry-run",), "--max-length 20 leaves 16 context"),
+        ("max_length = 9, doc_step = 5", ("--dry-run",), None),
+        ("max_length = 9, doc_step = 6", ("--dry-run",), "--max-length 9 leaves 5 context tokens"),
+    ],
+)
+def test_a_way_that_its_model_cannot_go_is_refused_before_anything_is_trained(
+    tmp_path: Path, settings: str, words: tuple[str, ...], expected: str | None
+) -> None:
+    more = f"[variants.good]\n[variants.bad]\nsettings = {{ {settings} }}\n"
+    path = write_world(tmp_path, HEAD.replace("doc_stride = 8\n", "") + more)
+    place = ("--output-dir", tmp_path / "out", "--threads", "1")
+    status, _, errors = forked("train.matrix", path, *place, *words)
+    if expected is None:
+        assert status == 0, errors
+        return
+    assert (status, errors.count("\n")) == (2, 1)
+    assert f"the settings of bad: {expected}" in errors
+    assert not list((tmp_path / "out").glob("runs/*"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -101,6 +135,11 @@ def test_several_sets_have_every_variant_each(tmp_path: Path) -> None:
         ("[variants.a]\nsettings = { lr = -1 }", "the settings of a: --lr is -1.0"),
         ("[variants.'a b']", "the variant's name 'a b' should be letters"),
         ("[variants.a]\nfrom_scratch = 'nowhere'", "variants.a.from_scratch is 'nowhere', but"),
+        (
+            "[variants.fraction-0.7]\nsettings = { train_fraction = 0.7 }",
+            "variants.fraction-0 has the unknown key '7'; a name with a dot stands in quotes: "
+            '[variants."fraction-0.7"]',
+        ),
         ("[variants.a]\nrevision = 'x'", "variants.a.revision is of a model"),
         ("[variants.a]\nmodel = 'x'\nfrom_scratch = 'narrow'", "contradict each other"),
     ],
