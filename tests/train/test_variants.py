@@ -154,7 +154,7 @@ LENGTHS = {"length-128": 2, "length-48": 2}  # with a stride that fits
 ABLATIONS = ("ablations", "ablations-demo")
 
 
-@pytest.mark.parametrize(("stem", "mistakes"), zip(ABLATIONS, (7, 6), strict=True))
+@pytest.mark.parametrize(("stem", "mistakes"), list(zip(ABLATIONS, (7, 6), strict=True)))
 def test_the_configs_of_the_ablations_change_one_thing_at_a_time(stem: str, mistakes: int) -> None:
     config = read_config(ROOT / "docs" / f"{stem}.toml", None, {})
     base, *others = config.rows
