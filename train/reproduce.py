@@ -23,16 +23,25 @@ def main(argv: list[str]) -> int:
         lines = [f"  {r.name:14} train.{r.command:9} {r.about}" for r in recipes]
         made = parser("train.reproduce", _ABOUT, "recipes:\n" + "\n".join(lines))
         made.add_argument("recipe", metavar="RECIPE", help="one of those below")
-        made.add_argument("flags", nargs="*", metavar="FLAG", help="of its command, to change it")
+        made.add_argument(
+            "flags",
+            nargs="*",
+            metavar="FLAG",
+            help="of its command, to change it; --demo: on the demo's data",
+        )
         made.print_help()
         return 0
     name, *rest = argv
     if name.startswith("-"):
         raise UsageError(f"{name} stands where a recipe is named; write the recipe first")
     recipe = read_recipe(name)
-    words = [str(MATRIX), *rest] if recipe.command == "matrix" else ["--recipe", name, *rest]
-    if recipe.command == "matrix" and not MATRIX.is_file():
-        raise UsageError(f"{name} needs docs/matrix.toml, which is not installed; use a checkout")
+    words = ["--recipe", name, *rest]
+    if recipe.command == "matrix":
+        words = rest if "--demo" in rest else [str(MATRIX), *rest]
+        if "--demo" not in rest and not MATRIX.is_file():
+            raise UsageError(
+                f"{name} needs docs/matrix.toml, which is not installed; use a checkout, or --demo"
+            )
     print(f"python -m train.{recipe.command} {' '.join(words)}", file=sys.stderr)
     status: int = importlib.import_module(f"train.{recipe.command}").main(words)
     return status
