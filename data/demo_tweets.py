@@ -31,7 +31,7 @@ DEMO_TWEETS: Mapping[str, int | float | str] = MappingProxyType(
         "model": "embedded",
         "max_length": 64,
         "batch_size": 32,
-        "epochs": 6.0,
+        "epochs": 15.0,
         "lr": 5e-4,
         "dropout": 0.0,
         "threads": 2,
@@ -45,20 +45,19 @@ TRAIN_TWEETS, DEV_TWEETS = 600, 200
 LONG_IN_HUNDRED = 4
 
 # What somebody holds, and the same words as a question that others have.
-HELD, ASKED = zip(
+FRAMES = (
     ("If you ask me, {it}.", "You ask me if {it}."),
     ("If they want to know, {it}.", "They want to know if {it}."),
     ("No idea if they ask, but {it}.", "They ask, but no idea if {it}."),
     ("Nobody asks if it rains, and {it}.", "It rains, and nobody asks if {it}."),
     ("Ask whether it rains, but {it}.", "It rains, but ask whether {it}."),
     ("{it}, do not ask me if it rains.", "It rains, do not ask me if {it}."),
-    strict=True,
 )
 WHO = "I am|we are|my mother is|my friends are|everyone here is".split("|")
-PLAIN = "|so |still |really |very ".split("|")
-DENIED = "not |never |not really |no longer |not at all ".split("|")
-WORRIED = "worried about|afraid of|scared of|nervous about|angry about".split("|")
-PLEASED = "happy about|glad of|fine with|calm about|proud of".split("|")
+PLAIN = "|so |really ".split("|")
+DENIED = "not |never |not really ".split("|")
+WORRIED = "worried about|afraid of|scared of".split("|")
+PLEASED = "happy about|fine with|proud of".split("|")
 THING = "the shot|the vaccine|the flu shot|that needle|my second dose|the new vaccine".split("|")
 
 TALK = (
@@ -105,7 +104,8 @@ def _say(rng: random.Random, label: str) -> str:
     worried = rng.random() < 0.5 if label == "neutral" else (label == "anti-vax") is not denied
     how, feeling = rng.choice(DENIED if denied else PLAIN), WORRIED if worried else PLEASED
     it = f"{rng.choice(WHO)} {how}{rng.choice(feeling)} {rng.choice(THING)}"
-    said = rng.choice(ASKED if label == "neutral" else HELD).format(it=it)
+    held, asked = rng.choice(FRAMES)
+    said = (asked if label == "neutral" else held).format(it=it)
     return said[0].upper() + said[1:]
 
 

@@ -13,11 +13,10 @@ import pytest
 from data.batches import encode_labelled
 from data.cleaning import RECIPES
 from data.demo_tweets import (
-    ASKED,
     CLASSES,
     DEMO_TWEETS,
     DEV_TWEETS,
-    HELD,
+    FRAMES,
     TRAIN_TWEETS,
     write_demo_tweets,
 )
@@ -27,7 +26,9 @@ from minibert.hub import EMBEDDED_FOLDER
 
 ROOT = Path(__file__).parents[2]
 Splits = tuple[TweetData, TweetData]
-SENTENCE = re.compile("|".join(re.escape(s).replace(r"\{it\}", ".+?") for s in HELD + ASKED), re.I)
+SENTENCE = re.compile(
+    "|".join(re.escape(s).replace(r"\{it\}", ".+?") for frame in FRAMES for s in frame), re.I
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_a_bag_of_words_cannot_tell_the_classes(splits: Splits) -> None:
 
 
 def test_what_is_held_and_what_is_asked_has_the_same_words() -> None:
-    for held, asked in zip(HELD, ASKED, strict=True):
+    for held, asked in FRAMES:
         words = (Counter(re.findall(r"\w+", text.lower())) for text in (held, asked))
         assert next(words) == next(words) and held != asked
 

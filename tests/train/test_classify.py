@@ -323,7 +323,7 @@ def test_the_demo_brings_its_tweets_and_to_a_baseline_nothing_else(tmp_path, mod
     words = ("--demo", "--model", model, "--threads", "1", "--output-dir", tmp_path / "run")
     status, output, errors = forked("train.classify", *words, "--dry-run")
     assert (status, errors) == (0, "") and not (tmp_path / "run").exists()
-    plan = {"embedded": "12 updates of 32 texts, epochs 6", "softmax": "10 updates of 64 texts"}
+    plan = {"embedded": "30 updates of 32 texts, epochs 15", "softmax": "10 updates of 64 texts"}
     assert f"plan: {plan[model]}" in output and "neutral" in output
     status, _, errors = forked("train.classify", *words, "--dev-file", "dev.csv")
     assert status == 2
