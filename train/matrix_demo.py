@@ -11,7 +11,7 @@ from eval.published import SETS
 from minibert.files import write_file
 
 CONFIG = "matrix-demo.toml"
-ENTRIES = 100, 16  # of a set's two files
+ENTRIES = 60, 12  # of a set's two files
 EPOCHS = 1.0  # of each training: the five take about a minute on two cores
 
 
