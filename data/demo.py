@@ -85,18 +85,20 @@ class DemoFiles:
     dev: Path
 
 
-def write_demo(folder: str | Path, seed: int = 0) -> DemoFiles:
+def write_demo(
+    folder: str | Path, seed: int = 0, entries: tuple[int, int] | None = None
+) -> DemoFiles:
     """Write the demo's files; the same seed gives the same bytes.
 
     Args:
         folder: made if missing; files of the same names are replaced.
         seed: of the world, any integer.
+        entries: of the two files; None: TRAIN_ENTRIES and DEV_ENTRIES.
     """
     files = DemoFiles(*(Path(folder) / name for name in ("train.json", "dev.json")))
     files.train.parent.mkdir(parents=True, exist_ok=True)
-    for path, names, size in zip(
-        (files.train, files.dev), split_names(seed), (TRAIN_ENTRIES, DEV_ENTRIES), strict=True
-    ):
+    sizes = entries or (TRAIN_ENTRIES, DEV_ENTRIES)
+    for path, names, size in zip((files.train, files.dev), split_names(seed), sizes, strict=True):
         rng = random.Random(f"{path.name} {seed}")
         document = {"version": "v2.0", "data": make_entries(rng, names, size, path.stem)}
         _write(path, json.dumps(document, ensure_ascii=False, indent=1))

@@ -1,5 +1,6 @@
 """Fine-tune BERT or DistilBERT, or train a baseline, to classify tweets: what it reads and scores.
 
+python -m train.classify --demo                                          on tweets made here
 python -m train.classify --train-file train.csv --dev-file dev.csv       the embedded BERT
 python -m train.classify --train-file train.csv --dev-file dev.csv --model FOLDER --clean light
 python -m train.classify --train-file train.csv --dev-file dev.csv --model softmax
@@ -7,8 +8,10 @@ python -m train.classify --train-file train.csv --dev-file dev.csv --model softm
 
 import json
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from data.command import run_command
@@ -50,12 +53,16 @@ def read_work(
 
     from data.batches import BatchPlan, collate_labelled
     from minibert.heads import classification_loss_sum
-    from train.classify_inputs import describe, read_inputs
+    from train.classify_inputs import describe, read_inputs, with_demo_files
     from train.loop import Task
     from train.run import Run
     from train.wiring import Work
 
-    inputs = read_inputs(options, device, saved)
+    spare = options.demo and options.dry_run  # which writes nothing in the run folder
+    with TemporaryDirectory() if spare else nullcontext(folder) as place:
+        if options.demo:
+            options = with_demo_files(options, Path(place))
+        inputs = read_inputs(options, device, saved)
     plan = BatchPlan(
         len(inputs.train.data), options.batch_size, options.accumulate, options.epochs, options.seed
     ).ending_after(options.updates)

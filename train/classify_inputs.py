@@ -1,6 +1,6 @@
 """What `train.classify` reads before it trains: files, texts, model; all of it told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import BatchPlan
+from data.demo_tweets import write_demo_tweets
 from data.ledger import listed, tweet_ledger
 from data.tweet_inspector import show_file, show_shared
 from data.tweets import TweetData
@@ -40,6 +41,12 @@ class Inputs:
     model: ClassifierModel
     class_weights: NDArray[np.float32]
     identity: dict[str, Any]
+
+
+def with_demo_files(options: ClassifyOptions, folder: Path) -> ClassifyOptions:
+    """Write the demo's tweets below `folder` and train on them."""
+    train, dev = write_demo_tweets(folder.absolute() / "demo", options.seed)
+    return replace(options, train_file=str(train), dev_file=str(dev))
 
 
 def read_inputs(

@@ -1,4 +1,4 @@
-"""The command line of `python -m train.classify`: its own options and those of a resumed run."""
+"""The command line of `python -m train.classify`: its own options, a resumed run's, the demo's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ _EPILOG = f"""the baselines softmax, feedforward and birnn have other defaults:
 {defaults_text()}
 
 examples:
+  python -m train.classify --demo
   python -m train.classify --train-file train.csv --dev-file dev.csv --output-dir runs/tweets
   python -m train.classify --train-file train.csv --dev-file dev.csv --model my-bert/ --clean light
   python -m train.classify --train-file train.csv --dev-file dev.csv --model softmax
@@ -53,6 +54,9 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, BaselineOptions, TrainOpt
     )
     train_file: str | None = option(None, help="CSV, TSV or JSON lines with labels", group="data")
     dev_file: str | None = option(None, help="the same, to evaluate on", group="data")
+    demo: bool = option(
+        False, help="train the embedded model on little tweets made here", group="data"
+    )
     max_length: int | None = option(
         None,
         help="tokens kept of a text, words by a baseline (default: 80, or the model's positions)",
@@ -91,7 +95,8 @@ class ClassifyOptions(ReadingOptions, CleaningOptions, BaselineOptions, TrainOpt
 
 
 def read_options(argv: list[str]) -> ClassifyOptions:
-    """The command line; a resumed run's own options, or a baseline's, take the place of defaults.
+    """The command line; a resumed run's own options, a baseline's, or the demo's take the place of
+    defaults.
 
     Raises:
         UsageError: flags that are wrong, contradict each other, or would do nothing.
@@ -99,25 +104,52 @@ def read_options(argv: list[str]) -> ClassifyOptions:
     text = "Fine-tune BERT or DistilBERT, or train a baseline, to tell classes of texts apart."
     command = {"prog": "train.classify", "description": text, "epilog": _EPILOG}
     given = _in_full(given_values(ClassifyOptions, argv, **command))
-    defaults = BASELINES.get(given.get("model", ""), {})
     if given.get("resume") and given.get("output_dir"):
         from train.resuming import options_to_resume
 
         defaults = options_to_resume(ClassifyOptions, given)
-    elif given.get("recipe") is not None:
-        from train.recipe import read_recipe
-
-        defaults = dict(read_recipe(given["recipe"], "classify").settings) | dict(defaults)
+    else:
+        defaults = start_defaults(given)
     options = parse(ClassifyOptions, argv, **command, defaults=defaults)
     for name in ("train_file", "dev_file"):
-        if getattr(options, name) is None:
-            raise UsageError(f"{flag(name)} is missing; name a file of tweets")
+        if options.demo and name in given and not options.resume:
+            raise UsageError(f"--demo brings its own data; leave out {flag(name)}")
+        if getattr(options, name) is None and not options.demo:
+            raise UsageError(f"{flag(name)} is missing; name a file of tweets, or take --demo")
     if options.from_scratch and "model" in given:
         raise UsageError("--model and --from-scratch contradict each other; give one of them")
     refuse_useless(options.model, given)
     warn_of_folder(options.model)
     refuse_two_ends(options, given.keys())
     return replace(options, **_in_full(vars(options)))
+
+
+def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What takes the place of the defaults in a new run: a recipe's, the demo's, a baseline's.
+
+    With a recipe the demo brings what belongs to its data and its model, and cleans without data of
+    nltk's; the recipe brings the rest. Of a baseline it brings the data alone.
+
+    Args:
+        given: values on the command line.
+
+    Raises:
+        UsageError: no recipe of that name.
+    """
+    settings: dict[str, Any] = {}
+    if given.get("recipe") is not None:
+        from train.recipe import read_recipe
+
+        settings = dict(read_recipe(given["recipe"], "classify").settings)
+    baseline = BASELINES.get(given.get("model", ""), {})
+    if given.get("demo") and not baseline:
+        from data.demo_tweets import DEMO_TWEETS, TWEETS_FIT
+
+        fitting = {name: DEMO_TWEETS[name] for name in TWEETS_FIT}
+        settings = {**DEMO_TWEETS, **settings, **(fitting if settings else {})}
+    if given.get("demo") and settings.get("clean") == "report":
+        settings["clean"] = "report-stem"
+    return {**settings, **baseline}
 
 
 def _in_full(values: Mapping[str, Any]) -> dict[str, Any]:

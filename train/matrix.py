@@ -3,6 +3,8 @@
 python -m train.matrix matrix.toml                     all cells, then the table and its heat map
 python -m train.matrix matrix.toml --only squad:nq     one cell; many such jobs may share a folder
 
+python -m train.matrix --demo                          five little sets made here, in a minute
+
 docs/matrix.md explains the config, what is kept, and how to read the table.
 """
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 5.0  # between looks at what other processes are making
 
-_EPILOG = """example:
+_EPILOG = """examples:
+  python -m train.matrix --demo
   python -m train.matrix docs/matrix.toml --data-dir data --output-dir runs/matrix
   python -m train.matrix docs/matrix.toml --data-dir data --output-dir runs/matrix --only 'quac:*'
 
@@ -42,6 +45,9 @@ class MatrixOptions:
 
     config: tuple[str, ...] = option(
         (), help="TOML file: data sets, model, settings", metavar="CONFIG", positional=True
+    )
+    demo: bool = option(
+        False, help="in place of CONFIG: five little sets made here, the embedded model"
     )
     output_dir: str = option("", help="where all is kept (default: runs/NAME of the config)")
     data_dir: str = option(
@@ -68,10 +74,13 @@ def main(argv: list[str]) -> int:
         MatrixOptions, argv, prog="train.matrix", epilog=_EPILOG,
         description="Fine-tune on each data set of a config, and score each model on all of them.",
     )  # fmt: skip
-    if len(options.config) != 1:
+    if options.demo and (options.config or options.data_dir):
+        useless = options.config[0] if options.config else "--data-dir"
+        raise UsageError(f"--demo brings its own config and data; leave out {useless}")
+    if not options.demo and len(options.config) != 1:
         raise UsageError(
             f"train.matrix takes one config, got {len(options.config)}; docs/matrix.toml is an "
-            "example"
+            "example, --demo needs none"
         )
     from train.matrix_config import read_config
     from train.squad_options import SquadOptions
@@ -80,13 +89,11 @@ def main(argv: list[str]) -> int:
     if options.train_fraction is not None:
         overrides["train_fraction"] = options.train_fraction
     SquadOptions(threads=options.threads, **overrides)  # checks them
-    path = Path(options.config[0])
-    config = read_config(path, Path(options.data_dir) if options.data_dir else None, overrides)
-    chosen = chosen_pairs(config, options.only)
 
     from eval.prediction_files import check_folder
     from minibert.device import choose_device
     from train.matrix_cells import Folder, Machine
+    from train.matrix_demo import CONFIG, write_demo_matrix
     from train.matrix_plan import Cell, ready_sets, trainings
 
     choose_device(options.device)  # checks it
@@ -94,10 +101,15 @@ def main(argv: list[str]) -> int:
         import torch
 
         torch.set_num_threads(options.threads)
+    path, data = Path(CONFIG if options.demo else options.config[0]), options.data_dir
     folder = Folder(Path(options.output_dir or f"runs/{path.stem}"))
     check_folder("--output-dir", folder.path)
-    with TemporaryDirectory() if options.dry_run else nullcontext(folder.data) as place:
-        sets = ready_sets(config, Path(place))
+    with TemporaryDirectory() if options.dry_run else nullcontext(folder.path) as place:
+        if options.demo:
+            path = write_demo_matrix(Path(place) / "demo")
+        config = read_config(path, Path(data) if data else None, overrides)
+        chosen = chosen_pairs(config, options.only)
+        sets = ready_sets(config, Path(place) / "data")
     work = [
         (training, [Cell(training, one) for one in sets]) for training in trainings(config, sets)
     ]

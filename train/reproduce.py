@@ -23,7 +23,12 @@ def main(argv: list[str]) -> int:
         lines = [f"  {r.name:14} train.{r.command:9} {r.about}" for r in recipes]
         made = parser("train.reproduce", _ABOUT, "recipes:\n" + "\n".join(lines))
         made.add_argument("recipe", metavar="RECIPE", help="one of those below")
-        made.add_argument("flags", nargs="*", metavar="FLAG", help="of its command, to change it")
+        made.add_argument(
+            "flags",
+            nargs="*",
+            metavar="FLAG",
+            help="of its command, to change it; --demo: on the demo's data",
+        )
         made.print_help()
         return 0
     name, *rest = argv
@@ -32,9 +37,13 @@ def main(argv: list[str]) -> int:
     recipe = read_recipe(name)
     if any(word.partition("=")[0] == "--recipe" for word in rest):
         raise UsageError(f"--recipe does nothing after train.reproduce {name}; leave it out")
-    words = [str(MATRIX), *rest] if recipe.command == "matrix" else ["--recipe", name, *rest]
-    if recipe.command == "matrix" and not MATRIX.is_file():
-        raise UsageError(f"{name} needs docs/matrix.toml, which is not installed; use a checkout")
+    words = ["--recipe", name, *rest]
+    if recipe.command == "matrix":
+        words = rest if "--demo" in rest else [str(MATRIX), *rest]
+        if "--demo" not in rest and not MATRIX.is_file():
+            raise UsageError(
+                f"{name} needs docs/matrix.toml, which is not installed; use a checkout, or --demo"
+            )
     print(f"python -m train.{recipe.command} {' '.join(words)}", file=sys.stderr)
     status: int = importlib.import_module(f"train.{recipe.command}").main(words)
     return status

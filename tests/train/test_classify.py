@@ -317,6 +317,19 @@ def test_a_missing_file_and_a_changed_one_are_refused(files, tmp_path):
     assert status == 2 and "dev_sha256" in errors
 
 
+@pytest.mark.usefixtures("small_demo")
+@pytest.mark.parametrize("model", ["embedded", "softmax"])
+def test_the_demo_brings_its_tweets_and_to_a_baseline_nothing_else(tmp_path, model):
+    words = ("--demo", "--model", model, "--threads", "1", "--output-dir", tmp_path / "run")
+    status, output, errors = forked("train.classify", *words, "--dry-run")
+    assert (status, errors) == (0, "") and not (tmp_path / "run").exists()
+    plan = {"embedded": "30 updates of 32 texts, epochs 15", "softmax": "10 updates of 64 texts"}
+    assert f"plan: {plan[model]}" in output and "neutral" in output
+    status, _, errors = forked("train.classify", *words, "--dev-file", "dev.csv")
+    assert status == 2
+    assert errors == "error: --demo brings its own data; leave out --dev-file\n"
+
+
 @KINDS
 def test_a_dry_run_plans_and_leaves_nothing(files, tmp_path, kind):
     words = arguments(files, tmp_path / "run", "--dry-run", kind=kind)

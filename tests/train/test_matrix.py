@@ -642,6 +642,7 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
             "device 'foo' is not available; this machine has: cpu:0",
         ),
         (("again.toml",), "train.matrix takes one config, got 2"),
+        (("--demo",), "--demo brings its own config and data; leave out "),
         (("--only", "squad : nq,nq:x"), "--only nq:x: no set 'x' is answered; there are squad"),
         (("--onyl", "a:b"), "unknown flag --onyl; did you mean --only?"),
     ],
@@ -649,6 +650,30 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
 def test_wrong_flags_are_one_sentence(world: Path, words: tuple[str, ...], said: str) -> None:
     status, _, errors = forked("train.matrix", str(world / "matrix.toml"), *words)
     assert status == 2 and errors.startswith("error: ") and said in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "train.matrix takes one config, got 0; docs/matrix.toml is an example, --demo needs"),
+        (("--demo", "--data-dir", "."), "brings its own config and data; leave out --data-dir"),
+        (("--demo", "--only", "squat:nq"), "no set 'squat' is trained on; did you mean squad?"),
+    ],
+)
+@pytest.mark.usefixtures("small_demo")
+def test_wrong_flags_of_the_demo_are_one_sentence(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    status, _, errors = forked("train.matrix", *words, "--output-dir", tmp_path / "out")
+    assert status == 2 and errors.count("\n") == 1 and said in errors
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_dry_run_of_the_demo_writes_nothing(tmp_path: Path) -> None:
+    words = ("--demo", "--dry-run", "--output-dir", tmp_path / "out")
+    status, said, errors = forked("train.matrix", *words)
+    assert (status, errors) == (0, "") and not (tmp_path / "out").exists()
+    assert "newsqa, seed 0: to be trained; 0 of 5 cells are there; missing: squad, triv" in said
 
 
 @pytest.mark.slow

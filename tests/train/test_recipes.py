@@ -1,10 +1,15 @@
 """Recipes: settings of others under a name; every one of them runs, and is held to its gate."""
 
+import csv
 import json
+import shutil
 from dataclasses import fields
 
 import pytest
 
+import eval.class_plots
+import eval.matrix_plot
+import train.wiring
 from data.command import UsageError
 from tests.forked import forked
 from tests.train.little import CONFIG, SPECIAL, WORDS, little_arguments, write_little
@@ -103,13 +108,31 @@ def test_a_recipe_file_with_a_key_too_many_or_too_few_is_told_by_its_name(
         read_recipe("ours")
 
 
+def without_pictures():
+    """A `prepare`: they take seconds and are tested apart."""
+    eval.class_plots.draw_all = lambda *anything: []
+    eval.matrix_plot.matrix_picture = lambda *anything: None
+    train.wiring.draw_training = lambda *anything: None
+
+
+def run_demo(run, name, *more):
+    """Run a recipe on the demo; its output and standard error."""
+    words = [name, "--demo", "--threads", "1", "--output-dir", run, *more]
+    status, output, errors = forked("train.reproduce", *words, prepare=without_pictures)
+    assert status == 0, errors
+    return output, errors
+
+
+def test_every_recipe_is_of_a_command_whose_demo_is_run_here():
+    others = {"report-tweets", "report-matrix"}
+    assert {*OF_SQUAD, *others} == set(recipe_names())
+
+
 @pytest.mark.usefixtures("small_demo")
 @pytest.mark.parametrize("name", OF_SQUAD)
-def test_every_recipe_runs_on_the_demo(tmp_path, name):
+def test_every_recipe_of_train_squad_runs_on_the_demo(tmp_path, name):
     run = tmp_path / "run"
-    words = [name, "--demo", "--updates", "2", "--threads", "1", "--output-dir", run]
-    status, output, errors = forked("train.reproduce", *words)
-    assert status == 0, errors
+    output, errors = run_demo(run, name, "--updates", "2")
     assert f"recipe {name}: " in output and "python -m train.squad --recipe" in errors
     assert "goals: " not in output
     saved = json.loads((run / "options.json").read_bytes())["options"]
@@ -119,6 +142,35 @@ def test_every_recipe_runs_on_the_demo(tmp_path, name):
     assert (saved["recipe"], saved["model"], saved["doc_step"]) == (name, "embedded", None)
     said = "published: " if recipe.published else "gate:       not judged" if recipe.gate else ""
     assert said in output
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_reports_tweets_run_on_the_demo_and_resume_elsewhere(tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    output, errors = run_demo(run, "report-tweets", "--updates", "2", "--max-minutes", "1e-6")
+    assert "python -m train.classify --recipe report-tweets --demo" in errors
+    changed = "changed here: model embedded, max_length 64, epochs 15.0, clean report-stem\n"
+    assert changed in output and "stopped after update " in output
+    shutil.move(run, moved)
+    resume = ("--resume", "--output-dir", moved)
+    status, output, errors = forked("train.classify", *resume, prepare=without_pictures)
+    assert status == 0, errors
+    assert "published:  accuracy 71, weighted_f1 73" in output
+    saved = json.loads((moved / "options.json").read_bytes())["options"]
+    assert (saved["lr"], saved["clip_norm"], saved["dropout"]) == (1e-5, 5.0, 0.0)
+    assert '"change"' not in (moved / "log.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_the_reports_matrix_runs_on_the_demo_and_once(tmp_path):
+    out = tmp_path / "out"
+    output, errors = run_demo(out, "report-matrix")
+    assert "python -m train.matrix --demo" in errors
+    lines = list(csv.DictReader((out / "matrix.csv").read_text().splitlines()))
+    assert len(lines) == 25 and all(line["f1"] and line["paper_f1"] for line in lines)
+    assert "contamination: no context is in a training and a dev part" in output
+    output, _ = run_demo(out, "report-matrix")
+    assert ": training\n" not in output and ", answers " not in output
 
 
 def test_a_run_by_a_recipe_resumes_without_its_name_and_with_no_other(tmp_path):
