@@ -53,7 +53,9 @@ class Recipe:
             defaults: of the command.
         """
         wanted = {**self.settings, **{n: v for n, v in defaults.items() if n not in self.settings}}
-        return [n for n, value in wanted.items() if n not in _FREE and options[n] != value]
+        made = {"train_file", "dev_file"} if options.get("demo") else set[str]()  # by the demo
+        free = _FREE | made
+        return [n for n, value in wanted.items() if n not in free and options[n] != value]
 
     def line(self, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
         """The settings as they are used, and what this start has changed; arguments as above."""

@@ -28,7 +28,8 @@ from tests.forked import forked
 from tests.train.killing import at_file_event, finish, result, start
 from tests.train.little import write_little
 from train import matrix_config, matrix_plan
-from train.matrix import main, write_table
+from train.matrix import main
+from train.matrix_table import write_table
 from train.matrix_values import SETTINGS
 from train.resuming import INPUTS
 from train.squad_options import SquadOptions

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import fields
 
@@ -149,8 +150,9 @@ def test_the_reports_tweets_run_on_the_demo_and_resume_elsewhere(tmp_path):
     run, moved = tmp_path / "run", tmp_path / "moved"
     output, errors = run_demo(run, "report-tweets", "--updates", "2", "--max-minutes", "1e-6")
     assert "python -m train.classify --recipe report-tweets --demo" in errors
-    changed = "changed here: model embedded, max_length 64, epochs 15.0, clean report-stem\n"
-    assert changed in output and "stopped after update " in output
+    changed = "changed here: model embedded, max_length 64, epochs 15.0, clean report-stem, "
+    assert changed in output and "demo.csv" not in output and "stopped after update " in output
+    assert re.search(r"updates 2, .*demo True\n", output) and "dev_file" not in output
     shutil.move(run, moved)
     resume = ("--resume", "--output-dir", moved)
     status, output, errors = forked("train.classify", *resume, prepare=without_pictures)
