@@ -279,10 +279,22 @@ def test_overwrite_that_fails_leaves_the_earlier_run(files, finished, tmp_path):
     before = sorted(path.name for path in run.rglob("*"))
     words = little_arguments(files, run, "--overwrite", "--max-length", "500")
     assert_one_sentence(command(*words), "40 positions")
-    assert_one_sentence(command("--demo", "--overwrite", "--output-dir", run, "--max-length", 384))
+    assert_one_sentence(command("--demo", "--overwrite", "--output-dir", run, "--max-length", 12))
     assert sorted(path.name for path in run.rglob("*")) == before
     assert command(*little_arguments(files, run, "--overwrite", "--epochs", "1"))[0] == 0
     assert len(json.loads((run / "env.json").read_bytes())) == 1
+
+
+def test_a_goal_without_a_question_is_not_judged(capsys):
+    from train.squad import check_demo_goals
+
+    class Said:
+        print = staticmethod(print)
+
+    metrics = {"f1": 95.0, "HasAns_f1": 95.0, "NoAns_f1": 95.0}  # of windows that hold any text
+    assert check_demo_goals(metrics, 1.0, Said) == 0
+    assert "goal: multi_window_f1 >= 80: no such question, not judged" in capsys.readouterr().out
+    assert check_demo_goals({**metrics, "f1": 1.0}, 1.0, Said) == 1
 
 
 @pytest.mark.parametrize("kind", ["pipe", "terminal"])
