@@ -9,7 +9,6 @@ is, or comes from a file that the command wrote; tests/test_results.py fails whe
 
 import csv
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -223,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -136,17 +136,16 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: no recipe of that name.
     """
-    settings: dict[str, Any] = {}
-    if given.get("recipe") is not None:
-        from train.recipe import read_recipe
+    from train.recipe import start_settings
 
-        settings = dict(read_recipe(given["recipe"], "classify").settings)
     baseline = BASELINES.get(given.get("model", ""), {})
+    demo: Mapping[str, Any] | None = None
+    fitting: dict[str, Any] = {}
     if given.get("demo") and not baseline:
         from data.demo_tweets import DEMO_TWEETS, TWEETS_FIT
 
-        fitting = {name: DEMO_TWEETS[name] for name in TWEETS_FIT}
-        settings = {**DEMO_TWEETS, **settings, **(fitting if settings else {})}
+        demo, fitting = DEMO_TWEETS, {name: DEMO_TWEETS[name] for name in TWEETS_FIT}
+    settings = start_settings(given, "classify", demo, fitting)
     if given.get("demo") and settings.get("clean") == "report":
         settings["clean"] = "report-stem"
     return {**settings, **baseline}

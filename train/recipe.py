@@ -119,6 +119,31 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
     return {field.name: field.default for field in fields(kind)}
 
 
+def start_settings(
+    given: Mapping[str, Any],
+    command: str,
+    demo: Mapping[str, Any] | None,
+    fitting: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What takes the place of a command's defaults: a recipe's settings, the demo's, or both.
+
+    Args:
+        given: values on the command line, with "recipe" where one is named.
+        command: as of `read_recipe`.
+        demo: settings of the demo; None without it.
+        fitting: of the demo's, what belongs to its data and model: with both this wins over the
+            recipe, which wins over the rest.
+
+    Raises:
+        UsageError: no recipe of that name.
+    """
+    name = given.get("recipe")
+    settings = {} if name is None else dict(read_recipe(name, command).settings)
+    if demo is None:
+        return settings
+    return {**demo, **settings, **fitting} if settings else dict(demo)
+
+
 def recipe_names() -> list[str]:
     """All there are, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))

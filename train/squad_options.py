@@ -151,16 +151,16 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: no recipe of that name.
     """
-    settings: dict[str, Any] = {}
-    if given.get("recipe") is not None:
-        from train.recipe import read_recipe
+    from train.recipe import start_settings
 
-        settings = dict(read_recipe(given["recipe"], "squad").settings)
+    demo: Mapping[str, Any] | None = None
+    fitting: dict[str, Any] = {}
     if given.get("demo"):
         from data.demo import DEMO_FITS, DEMO_OPTIONS
 
-        fitting = {name: DEMO_OPTIONS[name] for name in DEMO_FITS} | {"doc_step": None}
-        settings = {**DEMO_OPTIONS, **settings, **(fitting if settings else {})}
+        demo = DEMO_OPTIONS
+        fitting = {name: demo[name] for name in DEMO_FITS} | {"doc_step": None}
+    settings = start_settings(given, "squad", demo, fitting)
     steps = {"doc_stride", "doc_step"}
     if given.keys() & steps:  # whichever is given takes the place of both
         settings = {name: value for name, value in settings.items() if name not in steps}

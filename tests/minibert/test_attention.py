@@ -178,6 +178,27 @@ def test_every_kernel_is_near_the_float64_truth_in_lower_precision(
         assert error <= tolerance * truth.abs().max().item()
 
 
+@pytest.mark.parametrize("mask", ["unequal", "equal"])
+def test_a_cpu_in_bfloat16_takes_plain_products_and_draws_nothing(
+    mask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused kernel is half as fast there; in float32 it is the faster one (docs/log.md)."""
+    batch, calls, plain = make_batch(mask), [], F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F,
+        "scaled_dot_product_attention",
+        lambda *args, **more: calls.append(args[0].dtype) or plain(*args, **more),
+    )
+    before = torch.get_rng_state()
+    for dtype in (torch.bfloat16, torch.float32):
+        inputs = tuple(torch.ones(batch.num_tokens, H, K, dtype=dtype) for _ in range(3))
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output = AttentionCore(K, dropout=0.0)(*inputs, batch)
+        assert output.dtype == dtype and torch.equal(output, torch.ones_like(output))
+    assert set(calls) == {torch.float32}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_sequence_does_not_see_its_neighbours(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch

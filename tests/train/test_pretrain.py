@@ -152,9 +152,14 @@ def log_of(run):
 def whole(files, tmp_path_factory):
     """An uninterrupted run and what it printed."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    status, output, errors = forked("train.pretrain", *arguments(files, run))
+    return run, printed_by(arguments(files, run))
+
+
+def printed_by(words):
+    """Run train.pretrain to its end."""
+    status, output, errors = forked("train.pretrain", *words)
     assert (status, errors) == (0, ""), errors
-    return run, output
+    return output
 
 
 def test_a_run_leaves_what_it_promises_and_says_how_it_went(files, whole):
