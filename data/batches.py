@@ -132,7 +132,7 @@ def collate(windows: Windows, chosen: Ints) -> SpanBatch:
     for w in chosen.tolist():
         pieces += windows.input_ids(w)
     lengths, types_0 = windows.lengths[chosen], windows.segment[chosen]
-    segments = np.stack([types_0, lengths - types_0], 1).ravel()  # question part, context part, ...
+    segments = np.stack([types_0, lengths - types_0], 1).ravel()  # first, second, first, ...
     types = np.repeat(np.tile([0, 1], len(chosen)), segments)
     packed = PackedBatch.from_flat(
         torch.tensor(pieces, dtype=torch.int64), torch.from_numpy(types), lengths.tolist()

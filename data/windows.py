@@ -161,11 +161,16 @@ class Windows:
         return question[self.example] + self.count + 3
 
     @cached_property
+    def question_first(self) -> Ints:
+        """(W,) where the question begins inside each window: 1, or 2 + tokens of the context."""
+        return self.count + 2 if self.layout.context_first else np.ones_like(self.count)
+
+    @cached_property
     def segment(self) -> Ints:
         """(W,) tokens of each window that are of token type 0; those behind them are of type 1."""
         if not self.layout.token_types:
             return self.lengths
-        return self.count + 2 if self.layout.context_first else self.first
+        return np.maximum(self.first, self.question_first)
 
     @cached_property
     def token_begin(self) -> Ints:

@@ -172,6 +172,7 @@ def _window(
         "start": begin,
         "count": count,
         "first": int(windows.first[w]),
+        "question_first": int(windows.question_first[w]),
         "offset": cls,  # of its first token among all windows' scores
         "length": int(windows.lengths[w]),
         "characters": [int(pieces.char_starts[begin]), int(pieces.char_ends[begin + count - 1])],
@@ -225,7 +226,7 @@ def _inside(
         "question_starts": asked.char_starts[:question].tolist(),
         "question_ends": asked.char_ends[:question].tolist(),
         "attention": pack_attention(probs),
-        "shares": _base64(_shares(probs, question), np.float32),
+        "shares": _base64(_shares(probs, window, question), np.float32),
         "lens": {
             "start": _base64(lens.start_logits.float().cpu().numpy(), np.float32),
             "end": _base64(lens.end_logits.float().cpu().numpy(), np.float32),
@@ -248,14 +249,14 @@ def _probs(answerer: Answerer, batch: PackedBatch) -> Floats:
     return torch.stack(layers).numpy()
 
 
-def _shares(probs: Floats, question: int) -> Floats:
+def _shares(probs: Floats, window: dict[str, Any], question: int) -> Floats:
     """(L, H, 3, 3): how much of its attention a token of one part gives to the tokens of another.
 
     Parts are [CLS] and [SEP], the question, the context; means over the tokens that look.
     """
-    part = np.full(probs.shape[-1], 2)
-    part[1 : 1 + question] = 1
-    part[[0, 1 + question, -1]] = 0
+    part = np.zeros(probs.shape[-1], np.int64)
+    part[window["question_first"] :][:question] = 1
+    part[window["first"] :][: window["count"]] = 2
     member = np.eye(3, dtype=np.float32)[part]  # (T, 3)
     shares: Floats = (member / member.sum(0)).T @ (probs @ member)
     return shares

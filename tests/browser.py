@@ -55,7 +55,9 @@ class Browser:
         }
         made = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{made['sessionId']}"
-        self.requests()  # those of the browser's own first page
+        # the browser's own first page asks for its parts for a while: leave it, then forget them
+        self._ask("POST", f"{self._session}/url", {"url": "about:blank"})
+        self.requests()
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         request = urllib.request.Request(

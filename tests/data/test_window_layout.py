@@ -39,6 +39,15 @@ def test_the_context_may_stand_first():
     assert windows.lengths.tolist() == [8, 8, 8]
 
 
+@pytest.mark.parametrize(
+    ("context_first", "places"), [(False, [1, 1, 1]), (True, [6, 6, 4])], ids=["plain", "context"]
+)
+def test_every_window_says_where_its_question_begins(context_first, places):
+    windows = make_windows("d", context_first=context_first, doc_step=3)  # the last is shorter
+    assert windows.question_first.tolist() == places
+    assert [windows.input_ids(w)[place] for w, place in enumerate(places)] == [WHO, WHO, WHO]
+
+
 @pytest.mark.parametrize("context_first", [False, True])
 def test_answers_are_read_where_the_context_stands(context_first):
     windows = make_windows("d e", context_first=context_first)

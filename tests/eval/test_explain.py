@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import time
@@ -56,6 +57,21 @@ def example() -> SquadExample:
 @pytest.fixture(scope="module")
 def values(answerer: Answerer, example: SquadExample) -> dict[str, Any]:
     made = explain(answerer, example, threshold=0.0, is_known=True, steps=8)
+    made["model"]["name"], made["file"] = "model", "dev.json"
+    return made
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["question-first", "context-first"])
+def in_layout(request: pytest.FixtureRequest, answerer: Answerer) -> Answerer:
+    """The model with windows of either layout."""
+    return answerer.with_settings(context_first=request.param)
+
+
+@pytest.fixture(scope="module")
+def laid_out(in_layout: Answerer, example: SquadExample) -> dict[str, Any]:
+    """The page's values in that layout, looking into the last window, which is the shortest."""
+    last = len(in_layout.windows([example])) - 1
+    made = explain(in_layout, example, threshold=0.0, is_known=True, window=last, steps=2)
     made["model"]["name"], made["file"] = "model", "dev.json"
     return made
 
@@ -125,6 +141,17 @@ def test_the_best_spans_are_those_of_the_answering_command(
         assert span["score"] <= window["score"] + 1e-6
 
 
+def probs_in(answerer: Answerer, example: SquadExample, w: int) -> NDArray[Any]:
+    """(L, H, T, T) attention in one window of an example."""
+    encoder = answerer.model.encoder
+    batch = collate(answerer.windows([example]), np.array([w])).packed
+    encoder.use_explicit_attention()
+    with torch.no_grad(), record(answerer.model, "encoder.layers.*.attention.core.probs") as seen:
+        answerer.model(batch)
+    encoder.use_explicit_attention(False)
+    return torch.cat(list(seen.values())).numpy()
+
+
 def test_the_inside_is_what_the_model_does_in_that_window(
     values: dict[str, Any], answerer: Answerer, example: SquadExample
 ) -> None:
@@ -135,19 +162,11 @@ def test_the_inside_is_what_the_model_does_in_that_window(
     size = batch.num_tokens
     ids = [answerer.tokenizer.vocabulary[piece] for piece in inside["pieces"]]
     assert ids == windows.input_ids(w)
-    model.encoder.use_explicit_attention()
-    with torch.no_grad(), record(model, "encoder.layers.*.attention.core.probs") as seen:
-        model(batch)
-    model.encoder.use_explicit_attention(False)
-    probs = torch.cat(list(seen.values())).numpy()  # (L, H, T, T)
+    probs = probs_in(answerer, example, w)
     shown = (numbers(inside["attention"]["values"], np.uint8) / 255.0) ** 2
     assert shown.reshape(probs.shape) == pytest.approx(probs, abs=2 / 255)
     shares = numbers(inside["shares"], "<f4").reshape(*probs.shape[:2], 3, 3)
     assert shares.sum(-1) == pytest.approx(1, abs=1e-5)
-    question = slice(1, len(windows.tokens.question_ids[0]) + 1)
-    context = slice(question.stop + 1, size - 1)
-    wanted = probs[:, :, question, context].sum(-1).mean(-1)
-    assert shares[:, :, 1, 2] == pytest.approx(wanted, abs=1e-5)
 
     lens = span_lens(model, batch)
     assert np.array_equal(
@@ -167,6 +186,32 @@ def test_the_inside_is_what_the_model_does_in_that_window(
         assert len(parts) == size
         assert parts.sum() == pytest.approx(one["score"] - one["baseline"], rel=0.01, abs=1e-3)
     assert inside["attributions"][0]["score"] == pytest.approx(best["score"], abs=1e-5)
+
+
+def parts_of(values: dict[str, Any]) -> dict[str, list[int]]:
+    """Which tokens of the inside are special, the question's, the context's: by what they read."""
+    pieces, question = values["inside"]["pieces"], values["question"].split()
+    special = [t for t, piece in enumerate(pieces) if piece in ("[CLS]", "[SEP]")]
+    segments = [list(range(a + 1, b)) for a, b in itertools.pairwise(special)]
+    asks = [[pieces[t] for t in segment] == question for segment in segments]
+    assert sorted(asks) == [False, True]
+    return {
+        "special": special,
+        "question": segments[asks.index(True)],
+        "context": segments[asks.index(False)],
+    }
+
+
+def test_attention_is_shared_among_the_tokens_of_question_and_context_in_either_layout(
+    laid_out: dict[str, Any], in_layout: Answerer, example: SquadExample
+) -> None:
+    parts = parts_of(laid_out)
+    probs = probs_in(in_layout, example, laid_out["inside"]["window"])
+    shares = numbers(laid_out["inside"]["shares"], "<f4").reshape(2, 2, 3, 3)
+    for i, looking in enumerate(parts.values()):
+        for j, seen in enumerate(parts.values()):
+            wanted = probs[:, :, looking][..., seen].sum(-1).mean(-1)
+            assert shares[..., i, j] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_any_window_can_be_looked_into(answerer: Answerer, example: SquadExample) -> None:
@@ -614,6 +659,47 @@ def test_attention_can_be_narrowed_to_what_the_question_gives_the_context(
     )
     whole = browser.run("return mass(1, 0, 'all', 'all')")
     assert whole == pytest.approx(1, abs=1e-5)
+
+
+@browser_only
+def test_the_page_names_question_and_context_where_they_stand_in_either_layout(
+    browser: Browser, laid_out: dict[str, Any], tmp_path: Path
+) -> None:
+    show(browser, laid_out, tmp_path)
+    parts = parts_of(laid_out)
+    shown = browser.run("return PARTS")
+    assert {name: shown[name] for name in parts} == parts
+    assert browser.run("return PARTS.question.map(word)") == laid_out["question"].split()
+    context = browser.run("return PARTS.context.map(word).join(' ')")
+    assert context and laid_out["context"].endswith(context)  # of the last window
+    assert browser.run("return PARTS.special.map(word)") == ["[CLS]", "[SEP]", "[SEP]"]
+    # the bar above the layers: names in the order of the window, widths in tokens
+    bar = "document.querySelectorAll('#lens .parts span')"
+    names = browser.run(f"return Array.from({bar}, span => span.textContent)")
+    assert names[1::2] == sorted(("question", "context"), key=lambda name: parts[name])
+    widths = browser.run(f"return Array.from({bar}, span => parseFloat(span.style.width))")
+    sizes = [len(parts[name]) if name else 1 for name in names]
+    assert widths == pytest.approx([100 * size / sum(sizes) for size in sizes], rel=1e-4)
+    strip = "document.querySelectorAll('#looks .special')"
+    special = browser.run(f"return Array.from({strip}, span => Number(span.dataset.t))")
+    assert special == parts["special"]
+    whole = browser.run("return Object.keys(PARTS).map(name => mass(1, 0, 'all', name))")
+    assert whole[0] == pytest.approx(1, abs=1e-5) == sum(whole[1:])
+
+
+@browser_only
+def test_a_context_that_is_read_in_part_is_not_said_to_fit_the_window(
+    browser: Browser, answerer: Answerer, example: SquadExample, tmp_path: Path
+) -> None:
+    cut = answerer.with_settings(truncate=True)
+    made = explain(cut, example, threshold=0.0, is_known=True, steps=2)
+    made["model"]["name"], made["file"] = "model", "dev.json"
+    show(browser, made, tmp_path)
+    total, count = len(example.context.split()), made["windows"][0]["count"]
+    hint = browser.run("return at('windows-hint').textContent")
+    assert hint.startswith(
+        f"The context has {total} tokens, of which this model reads the first {count} only"
+    )
 
 
 @browser_only
