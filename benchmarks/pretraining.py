@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.command import UsageError, option, parse, run_command
+from eval.run_groups import pooled_deviations
+from eval.spread import Spread
 
 SIDES = {"random": "--from-scratch", "pretrained": "--model"}
 SCORES = {
@@ -100,23 +102,18 @@ def final_scores(words: list[str], side: str, model: str, seed: int) -> dict[str
     return scores
 
 
-def mean_and_deviation(values: list[float]) -> str:
-    """As shown in the table, in percent; a single value has no deviation."""
-    deviation = f" +- {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{deviation}"
-
-
 def verdict(random: list[float], pretrained: list[float]) -> tuple[str, bool]:
     """A sentence on the deciding score, and whether its goals are reached.
 
     Args:
-        random: percent, one a seed.
+        random: percent, one a seed, at least two.
         pretrained: the same.
     """
-    difference = statistics.mean(pretrained) - statistics.mean(random)
-    ratio = statistics.mean(pretrained) / max(statistics.mean(random), 1e-9)
-    pooled = math.sqrt((statistics.variance(random) + statistics.variance(pretrained)) / 2)
-    deviations = difference / max(pooled, 1e-9)
+    ours, theirs = statistics.fmean(pretrained), statistics.fmean(random)
+    difference, ratio = ours - theirs, ours / max(theirs, 1e-9)
+    deviations = pooled_deviations(pretrained, random)
+    if deviations is None:  # no run differs from its side's mean
+        deviations = math.copysign(math.inf, difference)
     reached = ratio >= LEAST_RATIO and deviations > LEAST_DEVIATIONS
     return (
         f"{SCORES[DECIDES]}: {ratio:.2f}x (goal {LEAST_RATIO}x), a difference of {difference:.2f} "
@@ -144,7 +141,7 @@ def main(argv: list[str]) -> int:
     print(f"train.squad {' '.join(words[:8])}{amp}, {options.model}, {len(seeds)} seeds a side\n")
     print("| percent of the dev file | random weights | pretrained weights |\n|---|---|---|")
     for name, title in SCORES.items():
-        cells = [mean_and_deviation([run[name] for run in by_side[side]]) for side in SIDES]
+        cells = [Spread.of([run[name] for run in by_side[side]]).said(2) for side in SIDES]
         print(f"| {title} | {' | '.join(cells)} |")
     if len(seeds) == 1:
         return 0

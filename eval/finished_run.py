@@ -5,14 +5,13 @@ all, and they must agree with each other.
 """
 
 import json
-import statistics
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.batches import BatchPlan
+from eval.run_log import damage_told, epoch_seconds, read_log, updates_per_epoch
 from minibert.strict_json import parse_object, read_object, shown
 
 CLASSIFY, SQUAD = "classify", "squad"
@@ -24,7 +23,6 @@ _NO_SETTINGS = frozenset(
         "revision from_scratch epochs updates vectors"
     ).split()
 )
-SLOWEST = 0.005  # items a second that the log, with two decimals, tells from none
 
 
 class Setting(NamedTuple):
@@ -81,9 +79,9 @@ def read_run(folder: Path) -> FinishedRun:
     task, options, inputs, changes = _read_options(folder)
     if not (folder / "metrics.json").exists():
         raise ValueError(f"{folder} is not finished: {_go_on(folder, task)}")
-    updates, evals = _read_log(folder / "log.jsonl")
-    try:
-        per_epoch = round(evals[-1]["update"] / evals[-1]["epoch"])
+    updates, evals = read_log(folder / "log.jsonl")
+    with damage_told(folder):
+        per_epoch = updates_per_epoch(evals)
         plan = _plan(options, per_epoch)
         total = plan.total_updates
         metrics = read_object(folder / "metrics.json", "the scores of a run")
@@ -103,11 +101,6 @@ def read_run(folder: Path) -> FinishedRun:
                 f"{folder} is not finished (update {made} of {total}): {_go_on(folder, task)}"
             )
         seconds = epoch_seconds(updates, per_epoch)
-    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(
-            f"{folder} is damaged: log.jsonl or options.json has not what a run writes "
-            f"({type(error).__name__}: {error})"
-        ) from None
     numbers = {k: v for k, v in metrics.items() if v is None or type(v) in (int, float)}
     return FinishedRun(
         folder=folder,
@@ -150,24 +143,6 @@ def _go_on(folder: Path, task: str) -> str:
     return f"go on with python -m train.{task} --resume --output-dir {folder}"
 
 
-def _read_log(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The updates and the evaluations that log.jsonl tells of."""
-    try:
-        rows = path.read_bytes().splitlines()
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error.strerror}); expected a run's log"
-        ) from None
-    found: dict[Any, list[dict[str, Any]]] = {"update": [], "eval": []}
-    for number, row in enumerate(rows, 1):
-        try:
-            line = parse_object(row)
-        except ValueError as error:
-            raise ValueError(f"{path}: line {number} {error}; the log is damaged") from None
-        found.get(str(line.get("event")), []).append(line)
-    return found["update"], found["eval"]
-
-
 def _plan(options: Mapping[str, Any], per_epoch: int) -> BatchPlan:
     plan = BatchPlan(per_epoch, 1, 1, options["epochs"], 0)  # whose items are updates
     return plan.ending_after(options.get("updates", 0))
@@ -177,29 +152,6 @@ def _ended_early(options: Mapping[str, Any], plan: BatchPlan, best: int, made: i
     """Whether --patience ended it."""
     patience = options.get("patience", 0)
     return bool(patience) and plan.epochs_without_gain(best, made) >= patience
-
-
-def epoch_seconds(updates: Sequence[Mapping[str, Any]], per_epoch: int) -> float:
-    """Time of one pass: the median of the whole ones, else what there is made longer to a whole.
-
-    An update's time is its size / its speed: unlike the clock of the log it begins anew neither
-    with a resumed run nor counts evaluations and checkpoints.
-
-    Args:
-        updates: the log's lines, with size, epoch and time.{texts,windows}_per_s.
-        per_epoch: updates in a pass.
-
-    Raises:
-        LookupError, TypeError, AttributeError: a line that lacks one of these.
-    """
-    epochs: dict[int, list[float]] = defaultdict(list)
-    for line in updates:
-        speeds = [value for key, value in line["time"].items() if key.endswith("_per_s")]
-        epochs[line["epoch"]].append(line["size"] / max(speeds[0], SLOWEST))
-    whole = [sum(times) for times in epochs.values() if len(times) == per_epoch]
-    if whole:
-        return statistics.median(whole)
-    return statistics.fmean(time for times in epochs.values() for time in times) * per_epoch
 
 
 def _settings(

@@ -5,7 +5,7 @@ F1 of sets that are known by name stand the published cells and the difference t
 several ways to train on one set is shown by eval/variants.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import NamedTuple
@@ -22,14 +22,14 @@ MEASURES = {
     "exact": "exact match",
     "HasAns_f1": "F1 of the questions that have an answer",
     "HasAns_exact": "exact match of the questions that have an answer",
-    "NoAns_f1": 'questions without an answer that got ""',
+    "NoAns_f1": "questions without an answer that are scored as unanswered",
     "no_null_f1": "F1 of the questions that have an answer, the null answer off",
     "no_null_exact": "exact match of the questions that have an answer, the null answer off",
 }
 SHOWN = ("f1", "exact", "HasAns_f1", "NoAns_f1", "no_null_f1")  # on the terminal and in Markdown
 WIDTH = 100  # characters of a line
 _OVERLAP = "Contexts of the column's questions that the row's training file has too (questions)"
-COSTS = "What a training took: time of a pass without evaluations, most memory"
+COSTS = "What a training took: updates made, time of a pass without evaluations, most memory"
 _NONE = (None, None)
 
 
@@ -37,11 +37,13 @@ class Cost(NamedTuple):
     """What one training took.
 
     Attributes:
+        updates: optimizer updates made.
         epoch_seconds: of one pass over the training set, without evaluations.
         peak_mib: the most memory: of a GPU's tensors, else of the process.
     None for what is not known.
     """
 
+    updates: float | None
     epoch_seconds: float | None
     peak_mib: float | None
 
@@ -82,12 +84,14 @@ class Table:
         values = list(self.values(row, column, measure).values())
         return Spread.of(values) if values else None
 
-    def cost(self, row: str) -> tuple[float | None, float | None]:
-        """Mean seconds of an epoch and mean peak MiB of a row's runs, None if not known."""
+    def cost(self, row: str) -> Cost:
+        """Means over a row's runs, each of those for which it is known."""
         costs = self.costs.get(row, {}).values()
-        peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
-        seconds = [cost.epoch_seconds for cost in costs if cost.epoch_seconds is not None]
-        return (fmean(seconds) if seconds else None, fmean(peaks) if peaks else None)
+        known = {
+            name: [value for cost in costs if (value := getattr(cost, name)) is not None]
+            for name in Cost._fields
+        }
+        return Cost(**{name: fmean(values) if values else None for name, values in known.items()})
 
     def said(self, row: str, column: str, measure: str) -> str:
         """A cell as it is shown: "72.0 ± 2.8", "50.0 (1 of 2)" with a run missing, "-"."""
@@ -180,12 +184,17 @@ def _cost_columns(table: Table) -> list[Column]:
 
 
 def cost_columns(table: Table, rows: Sequence[str]) -> list[Column]:
-    """Time of an epoch and peak memory of some rows, means over their runs."""
+    """What trainings of some rows took, means over their runs."""
     costs = [table.cost(row) for row in rows]
     return [
-        Column("an epoch", ["-" if s is None else shown_time(s) for s, _ in costs]),
-        Column("peak memory", ["-" if m is None else f"{m:,.0f} MiB" for _, m in costs]),
+        Column("updates", [_or_dash(cost.updates, "{:,.0f}".format) for cost in costs]),
+        Column("an epoch", [_or_dash(cost.epoch_seconds, shown_time) for cost in costs]),
+        Column("peak memory", [_or_dash(cost.peak_mib, "{:,.0f} MiB".format) for cost in costs]),
     ]
+
+
+def _or_dash(value: float | None, say: Callable[[float], str]) -> str:
+    return "-" if value is None else say(value)
 
 
 def _difference(cell: tuple[float, float | None] | None) -> str:
@@ -216,7 +225,7 @@ def as_csv(table: Table) -> str:
         for name in TABLES:
             values[f"{name}_f1"], values[f"minus_{name}"] = found.get(name, _NONE)
         shared = table.overlaps[row, column]
-        values["epoch_seconds"], values["peak_mib"] = table.cost(row)
+        values |= table.cost(row)._asdict()
         records.append(
             {
                 "train": row,
@@ -233,20 +242,16 @@ def as_csv(table: Table) -> str:
 
 def as_runs_csv(table: Table) -> str:
     """One line for each finished run and answered set, every measure: for tables of your own."""
-    records = [
-        {
-            "train": row,
-            "eval": column,
-            "seed": seed,
-            **{measure: _figure(scores.get(measure)) for measure in MEASURES},
-            **{name: _figure(value) for name, value in cost._asdict().items()},
-        }
-        for (row, column), runs in table.cells.items()
-        for seed, scores in runs.items()
-        if (cost := table.costs.get(row, {}).get(seed, Cost(None, None)))
-    ]
+    records = []
+    for (row, column), runs in table.cells.items():
+        for seed, scores in runs.items():
+            cost = table.costs.get(row, {}).get(seed, Cost(None, None, None))
+            figures = {measure: scores.get(measure) for measure in MEASURES} | cost._asdict()
+            shown = {name: _figure(value) for name, value in figures.items()}
+            records.append({"train": row, "eval": column, "seed": seed, **shown})
     return text_table.as_csv(records)
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    """Counts as they are; nothing for what is not known."""
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"

@@ -1,11 +1,10 @@
-"""Pictures: training curves, the scorer's curves and histograms, scores against the null threshold.
+"""Pictures: training curves, the scorer's curves and histograms.
 
 The only file that imports matplotlib, and only when a picture is drawn; a classifier's pictures
 (eval/class_plots.py) begin and end here too. Without it one line on stderr says which picture was
 skipped, and the caller goes on. The file's ending (.png, .svg, .pdf) chooses its format.
 """
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from eval.thresholds import Curve, ThresholdCurve
+    from eval.thresholds import Curve
 
 BLUE, RED, GREEN, GREY = "#1f6fb4", "#d1495b", "#2e8b57", "#8a8f98"
 
@@ -132,33 +131,6 @@ def _points(lines: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, f
 
 def _columns(points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
-
-
-def threshold_picture(
-    curve: "ThresholdCurve", path: str | Path, *, threshold: float = 0.0
-) -> Path | None:
-    """EM and F1 against the null threshold, with the run's threshold and the best F1 marked.
-
-    Args:
-        curve: of `eval.thresholds.threshold_curve`.
-        path: file to write.
-        threshold: the run's, in logits.
-    """
-    figure = new_figure(path, 7.0, 4.2)
-    if figure is None:
-        return None
-    axes = figure.subplots()
-    for values, name, color in ((curve.f1, "F1", RED), (curve.exact, "exact match", BLUE)):
-        best = values.index(max(values))
-        label = f"{name}, best {values[best]:.1f} at {curve.thresholds[best]:.2f}"
-        axes.step(curve.thresholds, values, where="post", color=color, label=label)
-        axes.plot(curve.thresholds[best], values[best], "o", color=color, ms=5)
-    if math.isfinite(threshold):
-        axes.axvline(threshold, color=GREY, lw=1, ls="--", label=f"this run, {threshold:g}")
-    axes.set_xlabel("null threshold (logits): higher answers more questions")
-    axes.set_ylabel("score (% of all questions)")
-    legend_above(axes)
-    return save_figure(figure, path)
 
 
 def scorer_pictures(

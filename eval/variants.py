@@ -53,7 +53,7 @@ def columns(table: Table, answered: str, rows: Sequence[str]) -> list[Column]:
                 "" if row == table.first else said_difference(table, row, answered, measure)
                 for row in rows
             ]
-            made.append(Column("less first", cells))
+            made.append(Column("vs first", cells))
     return [*made, *cost_columns(table, rows)]
 
 
@@ -77,9 +77,10 @@ def as_markdown(table: Table) -> str:
 
 def _introduction(table: Table) -> str:
     return (
-        f"Percent, {table.of_seeds}. {table.note} Less first: the difference to {table.first}, of "
-        f"runs with the same seed. F1, null off: {MEASURES['no_null_f1']}. An epoch, peak memory: "
-        f"{COSTS[0].lower()}{COSTS[1:]}."
+        f"Percent, {table.of_seeds}. {table.note} Vs first: the difference to {table.first}, of "
+        f"runs with the same seed. F1, null off: {MEASURES['no_null_f1']}. Updates, an epoch, peak "
+        f"memory: {COSTS[0].lower()}{COSTS[1:]}. Times are by the clock of a machine that may do "
+        "other things: do not compare closely those of rows made at different times."
     )
 
 

@@ -31,12 +31,12 @@ def variants_picture(table: Table, path: str | Path) -> Path | None:
         if first is not None:
             axes.axvline(first.mean, color=GREY, lw=1, ls="--", zorder=1)
         for place, row in enumerate(table.rows):
-            values = list(table.values(row, answered, measure).values())
-            if not values:
+            spread = table.spread(row, answered, measure)
+            if spread is None:
                 continue
-            color = BLUE if row == table.first else RED
-            mean = sum(values) / len(values)
-            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=color, lw=2.2, zorder=3)
+            color, bar = BLUE if row == table.first else RED, [spread.mean] * 2
+            axes.plot(bar, [place - 0.3, place + 0.3], color=color, lw=2.2, zorder=3)
+            values = list(table.values(row, answered, measure).values())
             axes.plot(values, [place] * len(values), "o", color=color, ms=4.5, alpha=0.6, zorder=2)
         axes.set_xlabel(f"{HEADINGS[measure]} (%)")
         axes.grid(color="#e5e7eb", lw=0.8)

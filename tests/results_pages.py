@@ -3,8 +3,9 @@
     python -m tests.results_pages       # fills them in
 
 A page marks them: `<!-- made: NAME WORD... -->`, then the table, then `<!-- end -->`. NAME is one
-of TABLES below, the words are its own. So a figure stands by hand in one place, where its command
-is, or comes from a file that the command wrote; tests/test_results.py fails when a page is stale.
+of TABLES below, the words are its own. These tables come from files that commands wrote and from
+other tables, and tests/test_results.py fails when one is stale. The prose around them repeats some
+of their figures by hand: read it again when a table changes.
 """
 
 import csv
@@ -52,10 +53,10 @@ def read_runs(path: Path) -> Table:
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             row, column, seed = line.pop("train"), line.pop("eval"), int(line.pop("seed"))
-            known = {name: float(value) for name, value in line.items() if value}
-            took = Cost(known.pop("epoch_seconds", None), known.pop("peak_mib", None))
-            cells.setdefault((row, column), {})[seed] = known
-            costs.setdefault(row, {})[seed] = took
+            known = {name: float(value) if value else None for name, value in line.items()}
+            costs.setdefault(row, {})[seed] = Cost(**{n: known.pop(n) for n in Cost._fields})
+            scores = {name: value for name, value in known.items() if value is not None}
+            cells.setdefault((row, column), {})[seed] = scores
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
     seeds = max(map(len, cells.values()))
@@ -81,8 +82,8 @@ def recipes(_: Sequence[str]) -> str:
 
 
 def _listed(values: Mapping[str, object]) -> str:
-    names = {"exact": "EM", "f1": "F1", "HasAns_f1": "HasAns F1", "NoAns_f1": "NoAns F1"}
-    return ", ".join(f"{names.get(k, k.replace('_', ' '))} {v}" for k, v in values.items()) or "-"
+    named = ((variants.HEADINGS.get(k, k.replace("_", " ")), v) for k, v in values.items())
+    return ", ".join(f"{name} {value}" for name, value in named) or "-"
 
 
 TWEETERS = ("softmax", "birnn", "BERT, embedded weights")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from data.overlap import Overlap
+from eval.matrix import Cost, Table, as_runs_csv
 from eval.spread import Spread
 from tests import results_pages
 from tests.results_pages import PAGES, ROOT, figure, made, read_runs, tables_of
@@ -40,16 +42,23 @@ def test_a_pages_tables_are_found_by_heading_row_and_column() -> None:
 
 
 def test_the_csv_of_runs_is_read_as_the_table_that_wrote_it(tmp_path: Path) -> None:
+    cells = {
+        ("base", "squad"): {0: {"f1": 50.0}, 1: {"f1": 52.0}},
+        ("slow", "squad"): {0: {"f1": 40.0, "exact": 39.0}},
+    }
+    costs = {
+        "base": {0: Cost(419, 10.0, None), 1: Cost(421, 14.0, None)},
+        "slow": {0: Cost(None, None, 512.0)},
+    }
+    none = dict.fromkeys(cells, Overlap(0, 0))
+    table = Table(["base", "slow"], ["squad"], 2, cells, {}, none, "", costs, first="base")
     path = tmp_path / "runs.csv"
-    path.write_text(
-        "train,eval,seed,f1,exact,epoch_seconds,peak_mib\n"
-        "base,squad,0,50.0000,,10.0000,\nbase,squad,1,52.0000,,14.0000,\n"
-        "slow,squad,0,40.0000,39.0000,20.0000,512.0000\n"
-    )
-    table = read_runs(path)
-    assert (table.rows, table.columns, table.seeds, table.first) == (
-        ["base", "slow"], ["squad"], 2, "base",
-    )  # fmt: skip
-    assert table.spread("base", "squad", "f1") == Spread(51.0, pytest.approx(2**0.5))
-    assert table.said("slow", "squad", "f1") == "40.0 (1 of 2)"
-    assert table.cost("base") == (12.0, None) and table.cost("slow") == (20.0, 512.0)
+    path.write_text(as_runs_csv(table))
+    again = read_runs(path)
+    assert again == table
+    assert again.spread("base", "squad", "f1") == Spread(51.0, pytest.approx(2**0.5))
+    assert again.said("slow", "squad", "f1") == "40.0 (1 of 2)"
+    assert again.cost("base") == (420.0, 12.0, None)
+    path.write_text(path.read_text().replace(",updates,", ",update,"))
+    with pytest.raises(KeyError, match="updates"):
+        read_runs(path)

@@ -139,7 +139,7 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     from train.recipe import start_settings
 
     baseline = BASELINES.get(given.get("model", ""), {})
-    demo: Mapping[str, Any] | None = None
+    demo: Mapping[str, Any] = {}
     fitting: dict[str, Any] = {}
     if given.get("demo") and not baseline:
         from data.demo_tweets import DEMO_TWEETS, TWEETS_FIT

@@ -124,7 +124,7 @@ def main(argv: list[str]) -> int:
             print(f"\n{page_of(table).as_text(table)}", end="")
         return 0
     machine = Machine(options.device, options.threads)
-    status, busy = make_all(config, folder, wanted, machine, wait=options.wait)
+    status, busy = make_all(folder, wanted, machine, wait=options.wait)
     table = known_table(config, folder, sets, work)
     write_table(folder, table, options.pictures)
     if busy:
@@ -153,20 +153,20 @@ def chosen_pairs(config: "MatrixConfig", only: str | None) -> set[tuple[str, str
         train, answered = train.strip(), answered.strip()
         if not colon:
             raise UsageError(
-                f"--only has {shown(pattern)}, which is no pair of sets, expected as in squad:nq"
+                f"--only has {shown(pattern)}, which is no pair of a row and a set, expected as in "
+                "squad:nq"
             )
         for what, names in ((train, rows), (answered, columns)):
             if not any(fnmatchcase(name, what) for name in names):
                 near = difflib.get_close_matches(what, names, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-                role = "is trained on" if names is rows else "is answered"
-                raise UsageError(f"--only {pattern}: no set {what!r} {role}; {hint}")
+                none = f"no row is {what!r}" if names is rows else f"no set {what!r} is answered"
+                raise UsageError(f"--only {pattern}: {none}; {hint}")
         chosen |= {p for p in pairs if fnmatchcase(p[0], train) and fnmatchcase(p[1], answered)}
     return chosen
 
 
 def make_all(
-    config: "MatrixConfig",
     folder: "Folder",
     work: Sequence[tuple["Training", list["Cell"]]],
     machine: "Machine",

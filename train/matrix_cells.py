@@ -10,7 +10,6 @@ process, what is finished is never made again, and a run goes on from its last c
 """
 
 import gc
-import json
 import math
 import os
 import signal
@@ -24,10 +23,10 @@ import torch
 
 from data.squad import read_squad
 from eval.answerer import Answerer
-from eval.finished_run import epoch_seconds
 from eval.matrix import Cost
 from eval.predict import score_predictions
 from eval.prediction_files import write_json, write_predictions
+from eval.run_log import damage_told, epoch_seconds, read_log, updates_per_epoch
 from minibert.files import write_file
 from minibert.locks import InUse, lock_file, sign
 from minibert.strict_json import read_object
@@ -35,6 +34,8 @@ from train.best import ANSWER_FILES, METRICS
 from train.earlier_run import options_file
 from train.faults import give_back_memory
 from train.matrix_plan import Cell, Training, as_command, resume_arguments, squad_arguments
+from train.matrix_values import as_flags
+from train.squad_options import read_options
 from train.stopping import STOP_SIGNALS
 
 ANSWERS_LISTED = 1  # per question in nbest.json: the best one, for scores without the null answer
@@ -74,25 +75,33 @@ class Folder:
         """Of a training: its run folder."""
         return self.path / "runs" / training.name
 
+    def has_begun(self, training: Training) -> bool:
+        """Whether there is something to go on with."""
+        return options_file(self.run(training)).exists()
+
     def is_trained(self, training: Training) -> bool:
         """Whether its best model is final, and there."""
-        mark = self.path / "trained" / f"{training.name}.json"
-        return mark.exists() and (self.run(training) / "best" / "config.json").exists()
+        return (
+            self._mark(training).exists() and (self.run(training) / "best" / "config.json").exists()
+        )
 
     def mark_trained(self, training: Training, command: str) -> None:
         """Note that a run is finished, and what it cost."""
-        path = self.path / "trained" / f"{training.name}.json"
         cost = training_cost(self.run(training))
-        _write(path, {"key": training.key, "command": command, **cost._asdict()})
+        _write(self._mark(training), {"key": training.key, "command": command, **cost._asdict()})
 
     def cost(self, training: Training) -> Cost | None:
-        """Of a finished run; None before, or if it was made by a version that did not note it."""
-        path = self.path / "trained" / f"{training.name}.json"
-        if not path.exists():
-            return None
-        saved = read_object(path, "a finished training of a matrix")
-        seconds, peak = saved.get("epoch_seconds"), saved.get("peak_mib")
-        return Cost(seconds, peak) if isinstance(seconds, int | float) else None
+        """Of a finished run; None before, or where an earlier version noted less and the run is
+        not there to say it."""
+        path = self._mark(training)
+        noted = read_object(path, "a finished training of a matrix") if path.exists() else {}
+        if noted.keys() >= set(Cost._fields):
+            return Cost(**{name: noted[name] for name in Cost._fields})
+        return training_cost(self.run(training)) if self.is_trained(training) else None
+
+    def _mark(self, training: Training) -> Path:
+        """The file of a finished run."""
+        return self.path / "trained" / f"{training.name}.json"
 
     def cell(self, cell: Cell) -> Path:
         """Its file."""
@@ -128,13 +137,19 @@ class Folder:
 
 
 def training_cost(run: Path) -> Cost:
-    """Time of an epoch, and the most memory, from a run's log."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_bytes().splitlines()]
-    updates = [line for line in lines if line["event"] == "update"]
-    evals = [line for line in lines if line["event"] == "eval"]
-    per_epoch = round(evals[-1]["update"] / evals[-1]["epoch"])
-    peaks = [line["time"]["peak_mib"] for line in evals if "peak_mib" in line["time"]]
-    return Cost(epoch_seconds(updates, per_epoch), max(peaks, default=None))
+    """What a finished run took, from its log.
+
+    Raises:
+        ValueError: the log is damaged.
+    """
+    updates, evals = read_log(run / "log.jsonl")
+    with damage_told(run):
+        peaks = [line["time"]["peak_mib"] for line in evals if "peak_mib" in line["time"]]
+        return Cost(
+            updates=updates[-1]["update"],
+            epoch_seconds=epoch_seconds(updates, updates_per_epoch(evals)),
+            peak_mib=max(peaks, default=None),
+        )
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
@@ -192,7 +207,7 @@ def _train(folder: Folder, training: Training, machine: Machine) -> int:
     run = folder.run(training)
     arguments = squad_arguments(training, run)
     command = as_command(arguments)
-    if options_file(run).exists():
+    if folder.has_begun(training):
         arguments = resume_arguments(training, run)
     arguments = [*arguments, *machine.flags]
     print(f"\n--- {training.title}: training\n{as_command(arguments)}", flush=True)
@@ -215,10 +230,13 @@ def _train(folder: Folder, training: Training, machine: Machine) -> int:
 
 def _load(folder: Folder, training: Training, machine: Machine) -> Answerer:
     """A run's best model."""
-    settings = training.row.settings
-    amp, dtype = settings.get("amp", False), settings.get("amp_dtype", "auto")
-    run = str(folder.run(training))
-    return Answerer.load(run, device=machine.device, amp=amp, amp_dtype=dtype)
+    options = read_options(as_flags(training.row.settings))
+    return Answerer.load(
+        str(folder.run(training)),
+        device=machine.device,
+        amp=options.amp,
+        amp_dtype=options.amp_dtype,
+    )
 
 
 def _take_over(folder: Folder, cell: Cell) -> None:

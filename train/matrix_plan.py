@@ -180,7 +180,10 @@ def _part(path: Path, folder: Path) -> Part:
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; expected a SQuAD .json file")
+        raise ValueError(
+            f"{path} does not exist, expected a SQuAD .json file; name the folder of the data with "
+            "--data-dir"
+        )
     return file_sha256(path)
 
 

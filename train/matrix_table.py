@@ -86,7 +86,7 @@ def say_plan(folder: "Folder", work: Sequence[tuple["Training", list["Cell"]]]) 
             continue
         missing = [cell.answered.name for cell in cells if not folder.cell(cell).exists()]
         run = "trained" if folder.is_trained(training) else "to be trained"
-        if not folder.is_trained(training) and (folder.run(training) / "options.json").exists():
+        if not folder.is_trained(training) and folder.has_begun(training):
             run = "begun, to be trained on"
         done = len(cells) - len(missing)
         rest = f"; missing: {', '.join(missing)}" if missing else ""

@@ -20,7 +20,9 @@ from train.resuming import FREE_OPTIONS
 
 FOLDER = Path(__file__).with_name("recipes")
 # What a recipe has nothing to say of: what computes nothing, its own name, and the machine.
-_FREE = FREE_OPTIONS | set("recipe amp amp_dtype accumulate threads device compile".split())
+_FREE = FREE_OPTIONS | set(
+    "recipe amp amp_dtype accumulate threads device compile deterministic".split()
+)
 _KEYS = frozenset("command about settings published gate".split())
 _NEEDED = ("command", "about")
 
@@ -52,7 +54,7 @@ class Recipe:
             options: of this start.
             defaults: of the command.
         """
-        wanted = {**self.settings, **{n: v for n, v in defaults.items() if n not in self.settings}}
+        wanted = {**self.settings, **defaults, **self.settings}  # its own come first
         made = {"train_file", "dev_file"} if options.get("demo") else set[str]()  # by the demo
         free = _FREE | made
         return [n for n, value in wanted.items() if n not in free and options[n] != value]
@@ -84,7 +86,9 @@ class Recipe:
             lines.append(f"published:  {known}")
         other = self.changed(options, defaults)
         if self.gate and other:
-            lines.append(f"gate:       not judged, since {', '.join(other)} differ from the recipe")
+            lines.append(
+                f"gate:       not judged: it differs from the recipe in {', '.join(other)}"
+            )
         missed = False
         for name, (least, most) in self.gate.items() if not other else ():
             reached = least <= metrics[name] <= most
@@ -122,7 +126,7 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
 def start_settings(
     given: Mapping[str, Any],
     command: str,
-    demo: Mapping[str, Any] | None,
+    demo: Mapping[str, Any],
     fitting: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What takes the place of a command's defaults: a recipe's settings, the demo's, or both.
@@ -130,18 +134,16 @@ def start_settings(
     Args:
         given: values on the command line, with "recipe" where one is named.
         command: as of `read_recipe`.
-        demo: settings of the demo; None without it.
-        fitting: of the demo's, what belongs to its data and model: with both this wins over the
-            recipe, which wins over the rest.
+        demo: settings of the demo; none without it.
+        fitting: of the demo's, what belongs to its data and model: this wins over the recipe,
+            which wins over the rest.
 
     Raises:
         UsageError: no recipe of that name.
     """
     name = given.get("recipe")
-    settings = {} if name is None else dict(read_recipe(name, command).settings)
-    if demo is None:
-        return settings
-    return {**demo, **settings, **fitting} if settings else dict(demo)
+    settings = {} if name is None else read_recipe(name, command).settings
+    return {**demo, **settings, **fitting}
 
 
 def recipe_names() -> list[str]:

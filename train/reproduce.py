@@ -2,7 +2,7 @@
 
 python -m train.reproduce                          what there is
 python -m train.reproduce hf-squad2 --amp          as train.squad --recipe hf-squad2 --amp
-python -m train.reproduce notes-v5 --demo          on the demo's data, in seconds
+python -m train.reproduce notes-v5 --demo          on the demo's data, in a few minutes
 """
 
 import importlib

@@ -153,7 +153,7 @@ def start_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     from train.recipe import start_settings
 
-    demo: Mapping[str, Any] | None = None
+    demo: Mapping[str, Any] = {}
     fitting: dict[str, Any] = {}
     if given.get("demo"):
         from data.demo import DEMO_FITS, DEMO_OPTIONS

@@ -21,8 +21,9 @@ import eval.shared_texts  # what the command imports late is imported here, once
 import eval.text_table
 from eval.classification import class_rates, confusion_matrix
 from eval.dev_items import macro_f1_difference
-from eval.finished_run import epoch_seconds, read_run
+from eval.finished_run import read_run
 from eval.run_groups import differing, group_runs, pooled_deviations
+from eval.run_log import epoch_seconds
 from eval.text_table import Column, as_markdown, as_text
 from minibert.files import file_sha256
 from tests.eval.made_runs import (

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from eval.plots import centred_mean, scorer_pictures, threshold_picture, training_curves
-from eval.thresholds import Curve, ThresholdCurve
+from eval.plots import centred_mean, scorer_pictures, training_curves
+from eval.thresholds import Curve
 
 UPDATES = [
     {"event": "update", "update": u, "epoch": (u - 1) // 100, "loss": 5 / u, "lr": 1e-4 / u}
@@ -15,7 +15,6 @@ EVALS = [
     {"event": "eval", "update": 100, "epoch": 1, "loss": 2.0, "exact": 40.0, "f1": 50.0},
     {"event": "eval", "update": 200, "epoch": 2, "loss": 1.5, "exact": 50.0, "f1": 60.0},
 ]
-THRESHOLDS = ThresholdCurve([-3.0, -1.0, 2.0], [50.0, 60.0, 40.0], [50.0, 65.0, 45.0])
 CURVE = Curve([1.0, 1.0, 0.5], [0.0, 0.5, 1.0], 75.0)
 
 
@@ -84,14 +83,6 @@ def test_an_empty_log_draws_nothing(tmp_path, capsys):
     assert "nothing to draw" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_the_threshold_picture_names_the_best_and_the_run(tmp_path, saved):
-    assert threshold_picture(THRESHOLDS, tmp_path / "t.png", threshold=0.5) is not None
-    written = texts(saved[0])
-    assert "F1, best 65.0 at -1.00" in written and "this run, 0.5" in written
-    assert threshold_picture(THRESHOLDS, tmp_path / "t.png", threshold=float("inf")) is not None
-    assert "this run" not in texts(saved[1])
-
-
 def test_the_scorer_draws_the_five_official_files(tmp_path, saved):
     curves = {"exact": CURVE, "f1": CURVE, "oracle": CURVE}
     drawn = scorer_pictures(curves, [0.1, 0.2], [0.9, 1.5], tmp_path / "images")
@@ -112,6 +103,5 @@ def test_without_matplotlib_one_line_names_the_picture_that_was_skipped(
     assert capsys.readouterr().err == (
         f"skipped the picture {tmp_path / 'loss.png'}: matplotlib is not installed\n"
     )
-    assert threshold_picture(THRESHOLDS, tmp_path / "t.png") is None
     assert scorer_pictures({"f1": CURVE}, [0.1], [0.2], tmp_path) == []
-    assert capsys.readouterr().err.count("\n") == 4
+    assert capsys.readouterr().err.count("\n") == 3

@@ -32,7 +32,7 @@ def table() -> Table:
             [("linear", "squad"), ("constant", "squad"), ("never-made", "squad")], Overlap(0, 0)
         ),
         note="Start: embedded.",
-        costs={"linear": {0: Cost(30.0, 512.0), 1: Cost(34.0, 514.0)}},
+        costs={"linear": {0: Cost(900, 30.0, 512.0), 1: Cost(1_900, 34.0, 514.0)}},
         first="linear",
     )
 
@@ -56,20 +56,24 @@ def test_a_difference_says_how_many_seeds_it_is_of_where_some_have_no_pair(table
 def test_a_way_is_a_line_with_scores_differences_and_costs(table: Table) -> None:
     lines = as_text(table).splitlines()
     assert "the difference to linear" in lines[0]
-    assert "An epoch, peak memory: what a training took: time of a pass without eval" in lines[0]
+    assert "Updates, an epoch, peak memory: what a training took: updates made, time" in lines[0]
+    assert "do not compare closely those of rows made at different times" in lines[0]
     assert lines[2] == "Answered: squad (11,873 questions)"
     assert [line.split("  ")[0] for line in lines[4:7]] == ["linear", "constant", "never-made"]
-    assert lines[4].split()[1:] == ("72.0 ± 2.8 62.0 ± 2.8 74.0 ± 2.8 32 s 513 MiB".split())
+    assert lines[4].split()[1:] == "72.0 ± 2.8 62.0 ± 2.8 74.0 ± 2.8 1,400 32 s".split()
     assert lines[5].split()[1:] == (
         "70.0 ± 1.4 -2.0 ± 1.4 60.0 ± 1.4 72.0 ± 1.4 -2.0 ± 1.4 - -".split()
     )
     assert lines[6].split()[1:] == ["-"] * 7
+    assert lines[8].strip() == "peak memory" and lines[9].split() == ["linear", "513", "MiB"]
     assert "| constant | 70.0 ± 1.4 | -2.0 ± 1.4 | 60.0 ± 1.4 |" in as_markdown(table)
 
 
 def test_a_part_of_the_ways_can_be_shown(table: Table) -> None:
-    names, *_ = columns(table, "squad", ["constant", "linear"])
+    names, f1, beside, *_ = columns(table, "squad", ["constant", "linear"])
     assert names.cells == ["constant", "linear"]
+    assert (f1.heading, f1.cells) == ("F1", ["70.0 ± 1.4", "72.0 ± 2.8"])
+    assert (beside.heading, beside.cells) == ("vs first", ["-2.0 ± 1.4", ""])
 
 
 def test_measures_that_no_run_has_are_left_out(table: Table) -> None:

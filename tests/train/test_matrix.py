@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from tests.train.killing import at_file_event, finish, result, start
 from tests.train.little import write_little
 from train import matrix_config, matrix_plan
 from train.matrix import main
+from train.matrix_cells import Folder
 from train.matrix_table import write_table
 from train.matrix_values import SETTINGS
 from train.resuming import INPUTS
@@ -535,6 +537,27 @@ def test_a_run_folder_that_was_deleted_is_trained_again_for_a_new_cell(
     assert result(gone) == result(world / "out" / "runs" / gone.name)
 
 
+def test_what_an_earlier_version_did_not_note_of_a_run_is_read_from_its_log(
+    world: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world / "out", out)
+    first, gone, *_ = sorted((out / "trained").iterdir())
+    known = Folder(world / "out").cost(SimpleNamespace(name=first.stem))
+    assert known is not None and known.updates and known.epoch_seconds and known.peak_mib
+    for mark in (first, gone):
+        note = json.loads(mark.read_bytes())
+        del note["updates"]
+        mark.write_text(json.dumps(note))
+    shutil.rmtree(out / "runs" / gone.stem)
+    assert Folder(out).cost(SimpleNamespace(name=first.stem)) == known
+    assert Folder(out).cost(SimpleNamespace(name=gone.stem)) is None
+    log = out / "runs" / first.stem / "log.jsonl"
+    log.write_text(log.read_text().replace('"epoch": ', '"epoc": '))
+    with pytest.raises(ValueError, match=r"is damaged: log\.jsonl or options\.json has not what"):
+        Folder(out).cost(SimpleNamespace(name=first.stem))
+
+
 def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(world / "out", out)
@@ -568,7 +591,7 @@ def test_a_cell_that_was_changed_is_refused_by_name(world: Path, tmp_path: Path)
         ('dev = "squad/dev.json"', "", "sets.squad should have train and dev, dev only, or file"),
         ("[sets.nq]", '[sets."n:q"]', "the set's name 'n:q' should be letters, digits"),
         ("from_scratch", 'model = "m"\nfrom_scratch', "model and from_scratch contradict"),
-        ('train = "', 'train = "not/', "squad/not/squad/train.json does not exist; expected a SQ"),
+        ('train = "', 'train = "not/', "squad/not/squad/train.json does not exist, expected a SQ"),
         ("[sets.nq]", "[sets.squad]", "is not TOML ("),
         ("squad/model", "squad", "config.json"),
         ('"squad/model"', '""', "from_scratch is empty text; write what is meant, or leave it out"),
@@ -631,10 +654,10 @@ def test_a_set_without_gold_answers_is_refused_before_anything_is_trained(tmp_pa
     ("words", "said"),
     [
         (("--output-dir", str(Path(__file__) / "out")), "test_matrix.py is a file; give another"),
-        (("--only", "squad"), "--only has 'squad', which is no pair of sets, expected as in squad"),
-        (("--only", ""), "--only has '', which is no pair of sets, expected as in squad:nq"),
-        (("--only", "squat:nq"), "--only squat:nq: no set 'squat' is trained on; did you mean squ"),
-        (("--only", "held:nq"), "--only held:nq: no set 'held' is trained on; there are squad, nq"),
+        (("--only", "squad"), "--only has 'squad', which is no pair of a row and a set, exp"),
+        (("--only", ""), "--only has '', which is no pair of a row and a set, expected as in squ"),
+        (("--only", "squat:nq"), "--only squat:nq: no row is 'squat'; did you mean squad?"),
+        (("--only", "held:nq"), "--only held:nq: no row is 'held'; there are squad, nq"),
         (("--only", "squad:x*"), "--only squad:x*: no set 'x*' is answered; there are squad, nq,"),
         (("--train-fraction", "2"), "--train-fraction is 2.0, expected more than 0, at most 1"),
         (("--threads", "-1"), "--threads is -1, expected 0 or more"),
@@ -658,7 +681,7 @@ def test_wrong_flags_are_one_sentence(world: Path, words: tuple[str, ...], said:
     [
         ((), "train.matrix takes one config, got 0; docs/matrix.toml is an example, --demo needs"),
         (("--demo", "--data-dir", "."), "brings its own config and data; leave out --data-dir"),
-        (("--demo", "--only", "squat:nq"), "no set 'squat' is trained on; did you mean squad?"),
+        (("--demo", "--only", "squat:nq"), "no row is 'squat'; did you mean squad?"),
     ],
 )
 @pytest.mark.usefixtures("small_demo")

@@ -175,6 +175,14 @@ def test_the_reports_matrix_runs_on_the_demo_and_once(tmp_path):
     assert ": training\n" not in output and ", answers " not in output
 
 
+def test_the_reports_matrix_says_where_to_name_its_data(tmp_path):
+    status, _, errors = forked("train.reproduce", "report-matrix", "--output-dir", tmp_path / "out")
+    assert status == 2 and errors.splitlines()[-1].endswith(
+        "squad/train-v2.0.json does not exist, expected a SQuAD .json file; name the folder of the "
+        "data with --data-dir"
+    )
+
+
 def test_a_run_by_a_recipe_resumes_without_its_name_and_with_no_other(tmp_path):
     write_little(tmp_path)
     run = tmp_path / "run"
@@ -203,7 +211,17 @@ def test_the_whole_recipe_is_held_to_its_gate(f1, missed):
 def test_a_changed_recipe_is_not_judged():
     options = {"lr": 0.5, "seed": 1, "output_dir": "", "recipe": "r"}
     lines, missed = RECIPE.verdict({"f1": 1.0}, options, DEFAULTS)
-    assert not missed and lines[-1] == "gate:       not judged, since seed differ from the recipe"
+    assert not missed
+    assert lines[-1] == "gate:       not judged: it differs from the recipe in seed"
+
+
+@pytest.mark.parametrize("flag", ["--deterministic", "--compile", "--amp", "--threads=1"])
+def test_a_recipe_is_judged_however_the_machine_computes_it(flag):
+    options = vars(read_options(["--recipe", "hf-squad2", flag]))
+    defaults = {field.name: field.default for field in fields(SquadOptions)}
+    scores = {"f1": 76.0, "exact": 73.0}
+    lines, missed = read_recipe("hf-squad2").verdict(scores, options, defaults)
+    assert not missed and [line.endswith("reached") for line in lines] == [True, True]
 
 
 def test_a_run_that_was_stopped_and_resumed_is_judged_as_the_straight_one(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from data.command import UsageError
 from tests.forked import forked
 from tests.results_pages import ROOT, read_runs
 from tests.train.little import CONFIG, write_little
-from train.matrix_config import read_config
+from train import matrix_config
+from train.matrix_config import MatrixConfig, Row, read_config
+from train.matrix_plan import ready_sets, trainings
+from train.recipe import read_recipe
 
 HEAD = """
 from_scratch = "squad/model"
@@ -64,6 +68,7 @@ def test_every_variant_is_a_row_with_its_settings_its_model_and_what_it_cost(
     ]  # fmt: skip
     assert all(float(line["epoch_seconds"]) > 0 for line in lines)
     assert all(float(line["peak_mib"]) > 50 for line in lines)
+    assert len({line["updates"] for line in lines}) == 1 and float(lines[0]["updates"]) > 0
     options = {}
     for folder in (out / "runs").iterdir():
         name, seed, _ = folder.name.rsplit("-", 2)
@@ -152,36 +157,100 @@ def test_a_wrong_variant_is_told_by_its_place(tmp_path: Path, text: str, expecte
 
 LENGTHS = {"length-128": 2, "length-48": 2}  # with a stride that fits
 ABLATIONS = ("ablations", "ablations-demo")
+# The row of each of the report's mistakes, which are settings of the recipe.
+MISTAKES = {
+    "answerable-only": "answerable_only",
+    "truncate": "truncate",
+    "context-first": "context_first",
+    "no-token-types": "token_types",
+    "row-per-answer": "row_per_answer",
+}
 
 
-@pytest.mark.parametrize(("stem", "mistakes"), list(zip(ABLATIONS, (7, 6), strict=True)))
-def test_the_configs_of_the_ablations_change_one_thing_at_a_time(stem: str, mistakes: int) -> None:
-    config = read_config(ROOT / "docs" / f"{stem}.toml", None, {})
+def config_of(stem: str) -> MatrixConfig:
+    return read_config(ROOT / "docs" / f"{stem}.toml", None, {})
+
+
+def changed(row: Row, base: Row) -> dict[str, object]:
+    """Settings of a row that the first one has not; all that the first one has, it has as well."""
+    assert base.settings.keys() <= row.settings.keys()
+    return {n: v for n, v in row.settings.items() if (n, v) not in base.settings.items()}
+
+
+@pytest.mark.parametrize("stem", ABLATIONS)
+def test_the_configs_of_the_ablations_change_one_thing_at_a_time(stem: str) -> None:
+    config = config_of(stem)
     base, *others = config.rows
     assert (base.name, config.first_variant, len(config.seeds)) == ("base", "base", 2)
     for row in others:
-        changed = {name for name in row.settings if row.settings[name] != base.settings.get(name)}
-        if row.name == "report":
-            assert len(changed) == mistakes
-        else:
-            assert len(changed - {"amp_dtype"}) == LENGTHS.get(row.name, 1), (row.name, changed)
-        assert row.start == base.start
+        things = changed(row, base).keys() - {"amp_dtype"}
+        if row.name != "report":
+            number = len(things) + (row.start != base.start)
+            assert number == LENGTHS.get(row.name, 1), (row.name, things)
 
 
-def test_the_students_table_has_the_same_first_row() -> None:
-    """So that it is trained once for both tables."""
-    configs = [
-        read_config(ROOT / "docs" / f"{stem}.toml", None, {})
-        for stem in ("ablations", "ablations-distilbert")
-    ]
-    assert configs[0].rows[0] == configs[1].rows[0]
-    assert [row.name for row in configs[1].rows] == ["base", "distilbert"]
+@pytest.mark.parametrize("stem", ABLATIONS)
+def test_the_ablations_make_the_mistakes_of_the_reports_recipe(stem: str) -> None:
+    recipe = read_recipe("report-qa").settings
+    config = config_of(stem)
+    base, rows = config.rows[0], {row.name: row for row in config.rows}
+    for name, mistake in MISTAKES.items():
+        assert changed(rows[name], base) == {mistake: recipe[mistake]}
+    made = changed(rows["report"], base)
+    assert made.keys() == {*MISTAKES.values(), "clip_norm"} | ({"max_length"} & made.keys())
+    assert made.items() <= recipe.items()
+    # Whatever else the recipe switches, a mistake that is added to it must be added here.
+    assert {n for n, v in recipe.items() if type(v) is bool} == set(MISTAKES.values())
+
+
+def test_the_example_config_has_every_key_and_ways_to_train(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "matrix.toml").read_text()
+    for key in (*matrix_config.TOP_KEYS, *matrix_config.SET_KEYS, *matrix_config.VARIANT_KEYS):
+        assert re.search(rf"\b{key}\b", text), key
+    before, begin, ways = text.partition("# [variants.NAME]\n")
+    path = tmp_path / "matrix.toml"
+    path.write_text(before + (begin + ways).replace("# ", "", 2).replace("# model", "model"))
+    last = read_config(path, None, {}).rows[-1]
+    assert (last.name, last.settings["lr"]) == ("newsqa-NAME", 5e-5)
+    assert last.start.model == "distilbert-base-uncased"
+
+
+def test_the_student_is_the_last_row_of_the_ablations() -> None:
+    config = config_of("ablations")
+    base, *_, last = config.rows
+    assert (last.name, last.settings) == ("distilbert", base.settings)
+    assert (last.start.model, last.start.new) == ("runs/distilbert", False)
+
+
+def test_the_precisions_are_compared_in_the_demos_world_and_differ_in_nothing_else() -> None:
+    config, demo = config_of("ablations-precision"), config_of("ablations-demo").rows[0]
+    assert config.seeds == (0, 1) and config.sets[0].name == demo.data
+    first, *others = config.rows
+    assert (first.name, first.start) == ("fp32", demo.start)
+    assert first.settings.keys() == demo.settings.keys()
+    assert changed(first, demo).keys() == {"epochs"}
+    assert {row.name: changed(row, first) for row in others} == {
+        name: {"amp": True, "amp_dtype": name} for name in ("bf16", "fp16")
+    }
+    assert all(row.start == first.start for row in others)
+
+
+def test_a_row_is_the_same_training_in_another_config_among_other_rows(tmp_path: Path) -> None:
+    path = write_world(tmp_path, HEAD + "[variants.base]\n" + VARIANTS)
+    other = path.with_name("other.toml")
+    other.write_text(HEAD + "[variants.narrow]\nfrom_scratch = 'narrow'\n[variants.base]\n")
+    named = []
+    for file in (path, other):
+        config = read_config(file, None, {})
+        made = trainings(config, ready_sets(config, tmp_path / "data"))
+        named.append({training.title: training.name for training in made})
+    assert len(named[1]) == 4 and named[1].items() <= named[0].items()
 
 
 @pytest.mark.parametrize("stem", ABLATIONS)
 def test_the_published_tables_are_of_the_configs(stem: str) -> None:
     table = read_runs(ROOT / "docs" / f"{stem}.csv")
-    config = read_config(ROOT / "docs" / f"{stem}.toml", None, {})
+    config = config_of(stem)
     rows = [row.name for row in config.rows]
     assert table.rows[0] == rows[0] and set(table.rows) <= set(rows)
     assert all(set(runs) == set(config.seeds) for runs in table.cells.values())
