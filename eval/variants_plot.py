@@ -45,7 +45,7 @@ def variants_picture(table: Table, path: str | Path) -> Path | None:
     grid[0].set_yticks(range(len(table.rows)), list(table.rows))
     grid[0].set_ylim(len(table.rows) - 0.4, -0.6)
     title = figure.suptitle(
-        f"{answered}, {table.questions[answered]:,} questions: every run, and the mean of a way",
+        f"{answered}, {table.questions[answered]:,} questions: every run and each row's mean",
         fontsize=10,
     )
     # Only a layout that is made knows where the panels are, beside names of any length.
