@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.workload import synchronise
-from data.windows import Ints
+from data.tokenized_squad import Ints
 from minibert.config import BertConfig
 
 SIDE = 8192  # of the square matrices; 1.1e12 operations a product

@@ -18,8 +18,8 @@ from benchmarks.step import our_updates, peer_updates
 from benchmarks.timing import Row, alternate
 from benchmarks.workload import SIZES, load_peer, read_tokenizer
 from data.batches import ClassBatch, LabelledTexts, collate_labelled, encode_labelled
+from data.tokenized_squad import Ints
 from data.tweets import read_tweets
-from data.windows import Ints
 from minibert.heads import BertForSequenceClassification, classification_loss_sum
 
 TRAIN_FILE = "tweets/vaccine_train_set.csv"

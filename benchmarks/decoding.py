@@ -110,8 +110,9 @@ def make_task(
 
     from data.squad import read_squad
     from data.tokenization import Tokenizer
+    from data.tokenized_squad import tokenize_squad
     from data.tokenizer_files import read_vocabulary
-    from data.windows import make_windows, tokenize_squad
+    from data.windows import make_windows
 
     data = read_squad(path)
     examples = data.examples[: questions or None]

@@ -32,7 +32,8 @@ from benchmarks.workload import (
 )
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from data.windows import Windows, make_windows, tokenize_squad
+from data.tokenized_squad import tokenize_squad
+from data.windows import Windows, make_windows
 
 MAP_BATCH = 1000
 Columns = dict[str, list[Any]]

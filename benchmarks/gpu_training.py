@@ -29,7 +29,7 @@ from benchmarks.workload import (
     synchronise,
 )
 from data.batches import BatchPlan, collate
-from data.windows import Ints
+from data.tokenized_squad import Ints
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from train.checkpoint import TrainState
 from train.loop import Task, train

@@ -32,7 +32,8 @@ from benchmarks.workload import (
     read_windows,
     synchronise,
 )
-from data.windows import Ints, Windows
+from data.tokenized_squad import Ints
+from data.windows import Windows
 from eval.answerer import WindowLogits, predict_logits
 
 PEER_BATCH = 8

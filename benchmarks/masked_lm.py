@@ -22,8 +22,8 @@ from benchmarks.workload import load_peer
 from data.blocks import Blocks, MaskedBatch, collate_masked
 from data.masking import Masking
 from data.tokenization import Tokenizer
+from data.tokenized_squad import Ints
 from data.tokenizer_files import SPECIAL_TOKENS
-from data.windows import Ints
 from minibert.config import BertConfig
 from minibert.heads import BertForMaskedLM, masked_lm_loss_sum
 from minibert.hub import EMBEDDED_FOLDER

@@ -41,7 +41,8 @@ from benchmarks.workload import (
 )
 from data.batches import BatchPlan, SpanBatch, collate
 from data.ranks import ALONE
-from data.windows import Ints, Windows
+from data.tokenized_squad import Ints
+from data.windows import Windows
 from minibert.heads import span_loss_sum
 from train.checkpoint import TrainState
 from train.loop import Batch, Task, train

@@ -14,8 +14,9 @@ from torch import nn
 from data.command import UsageError
 from data.squad import SquadExample, read_squad
 from data.tokenization import Tokenizer
+from data.tokenized_squad import tokenize_squad
 from data.tokenizer_files import read_vocabulary
-from data.windows import Windows, make_windows, tokenize_squad
+from data.windows import Windows, make_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering
 from train.options import TrainOptions

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from data.windows import Ints, Windows
+from data.tokenized_squad import Ints
+from data.windows import Windows
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.batches import BatchPlan
 from data.masking import Masking
-from data.windows import Ints
+from data.tokenized_squad import Ints
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.tokenization import Tokenizer
+from data.tokenized_squad import Ints
 from data.tokenizer_files import SPECIAL_TOKENS
-from data.windows import Ints
 
 Words64 = NDArray[np.uint64]
 Claims = NDArray[np.bool_]

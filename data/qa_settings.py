@@ -11,7 +11,8 @@ from typing import Any
 from data.layout import PLAIN, Layout
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from data.windows import MOST_TOKENS, Windows, make_windows, refuse_narrow, tokenize_squad
+from data.tokenized_squad import tokenize_squad
+from data.windows import MOST_TOKENS, Windows, make_windows, refuse_narrow
 from minibert.files import write_file
 from minibert.strict_json import named, read_object, shown
 

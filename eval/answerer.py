@@ -18,7 +18,8 @@ from data.qa_settings import SETTINGS_FILE, QASettings, make_example_windows
 from data.ranks import ALONE, Ranks
 from data.squad import SquadExample
 from data.tokenization import Tokenizer
-from data.windows import Ints, Windows
+from data.tokenized_squad import Ints
+from data.windows import Windows
 from eval.longest_first import longest_first
 from eval.spans import Decoded, decode
 from minibert.device import choose_amp_dtype, choose_device

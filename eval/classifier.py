@@ -17,7 +17,8 @@ from data.batches import LabelledTexts, collate_labelled, encode_labelled
 from data.cleaning import Cleaning
 from data.ranks import ALONE, Ranks
 from data.tokenization import Tokenizer
-from data.windows import MOST_TOKENS, Ints
+from data.tokenized_squad import Ints
+from data.windows import MOST_TOKENS
 from data.words import Words, split_texts
 from eval.longest_first import longest_first
 from minibert.baseline_model import Baseline

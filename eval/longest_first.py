@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from data.failures import is_out_of_memory
 from data.ranks import ALONE, Ranks
-from data.windows import Ints
+from data.tokenized_squad import Ints
 
 
 def longest_first(

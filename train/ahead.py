@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.windows import Ints
+from data.tokenized_squad import Ints
 
 if TYPE_CHECKING:
     import torch

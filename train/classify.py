@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from data.batches import BatchPlan, ClassBatch
-    from data.windows import Ints
+    from data.tokenized_squad import Ints
     from train.checkpoint import TrainState
     from train.classify_inputs import Inputs
     from train.run import Run

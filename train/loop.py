@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from data.batches import BatchPlan
 from data.failures import is_out_of_memory
 from data.ranks import Ranks
-from data.windows import Ints
+from data.tokenized_squad import Ints
 from train.ahead import Ahead
 from train.checkpoint import TrainState
 from train.faults import give_back_memory, halve_micro_batches, refuse_nonfinite, renew

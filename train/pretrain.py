@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from data.blocks import BlockPlan, MaskedBatch
-    from data.windows import Ints
+    from data.tokenized_squad import Ints
     from train.checkpoint import TrainState
     from train.pretrain_inputs import Inputs
     from train.pretrain_run import PretrainRun

@@ -13,7 +13,7 @@ from data.command import UsageError
 from data.masking import Masking
 from data.token_file import TokenFile, tokenize_corpus
 from data.tokenization import Tokenizer
-from data.windows import Ints
+from data.tokenized_squad import Ints
 from minibert.config import BertConfig
 from minibert.files import cache_folder
 from minibert.heads import BertForMaskedLM

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from data.batches import BatchPlan, SpanBatch
-    from data.windows import Ints
+    from data.tokenized_squad import Ints
     from eval.answerer import WindowLogits
     from train.checkpoint import TrainState
     from train.run import Run

@@ -217,7 +217,8 @@ class Windows:
             return MAY_NOT_FIT
         from data.squad import Answer, SquadExample
         from data.tokenization import Tokenizer
-        from data.windows import make_windows, tokenize_squad
+        from data.tokenized_squad import tokenize_squad
+        from data.windows import make_windows
 
         if self._tokenizer is None:
             self._tokenizer = Tokenizer.from_folder(Path(self._folder))

@@ -13,8 +13,9 @@ import torch
 from data.batches import BatchPlan, collate
 from data.squad import Answer, SquadExample
 from data.tokenization import Tokenizer
+from data.tokenized_squad import tokenize_squad
 from data.tokenizer_files import SPECIAL_TOKENS
-from data.windows import Windows, make_windows, tokenize_squad
+from data.windows import Windows, make_windows
 
 ROOT = Path(__file__).parents[2]
 SIZES = list(product(range(1, 26), range(1, 8)))  # items, micro-batches in an update

@@ -25,7 +25,8 @@ from data.demo import (
 )
 from data.squad import Answer, SquadData, SquadExample, read_squad
 from data.tokenization import Tokenizer
-from data.windows import Windows, make_windows, tokenize_squad
+from data.tokenized_squad import tokenize_squad
+from data.windows import Windows, make_windows
 from minibert.hub import EMBEDDED_FOLDER
 
 ROOT = Path(__file__).parents[2]

@@ -18,8 +18,9 @@ from data.inspector import main
 from data.ledger import ledger
 from data.squad import Answer, SquadExample, read_squad
 from data.tokenization import Tokenizer
+from data.tokenized_squad import tokenize_squad
 from data.tokenizer_files import SPECIAL_TOKENS, read_vocabulary
-from data.windows import Windows, make_windows, tokenize_squad
+from data.windows import Windows, make_windows
 
 ROOT = Path(__file__).parents[2]
 Span = tuple[int, int]

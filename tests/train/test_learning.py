@@ -9,7 +9,8 @@ import torch
 
 from data.squad import Answer, SquadExample
 from data.tokenization import Tokenizer
-from data.windows import make_windows, tokenize_squad
+from data.tokenized_squad import tokenize_squad
+from data.windows import make_windows
 from eval.answerer import decode_windows, predict_logits
 from eval.exact_f1 import raw_scores
 from minibert.config import BertConfig

@@ -13,7 +13,8 @@ from data.batches import BatchPlan, collate
 from data.failures import CommandError
 from data.squad import read_squad
 from data.tokenization import Tokenizer
-from data.windows import make_windows, tokenize_squad
+from data.tokenized_squad import tokenize_squad
+from data.windows import make_windows
 from minibert.config import BertConfig
 from minibert.heads import BertForQuestionAnswering, span_loss_sum
 from tests.train.little import write_little
